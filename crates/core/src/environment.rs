@@ -1,0 +1,64 @@
+//! Where functions run, as the scheduler sees it.
+
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+
+use crate::invocation::{FunctionError, Invocation, Measures};
+use crate::revision::Revision;
+
+/// Starts environments.
+pub trait Launcher: Send + Sync + 'static {
+    /// Starts an environment for `revision` and initialises it. An initialisation that failed by the function's own
+    /// fault yields an environment that answers its one invocation with that failure ([`Environment::init_error`]).
+    fn launch(&self, revision: Arc<Revision>) -> BoxFuture<'static, Result<Box<dyn Environment>, LaunchError>>;
+}
+
+/// A started environment. Dropping it ends it: its processes die and everything it held is given back.
+pub trait Environment: Send + 'static {
+    /// Runs one invocation to its end, deadline included. The environment comes back when it can be used again.
+    fn invoke(self: Box<Self>, invocation: Invocation)
+    -> BoxFuture<'static, (Option<Box<dyn Environment>>, Execution)>;
+
+    /// Why initialisation failed, if it did.
+    fn init_error(&self) -> Option<&FunctionError>;
+
+    /// Stops all its processes from running; free of effect when frozen.
+    fn freeze(&mut self);
+
+    /// Lets them run again. [`Environment::invoke`] does so by itself.
+    fn thaw(&mut self);
+
+    /// Resolves when the environment has died by itself (its runtime exited while idle).
+    fn died(&mut self) -> BoxFuture<'_, ()>;
+
+    /// Ends it; resolves when nothing of it is left and its memory is free.
+    fn end(self: Box<Self>) -> BoxFuture<'static, ()>;
+}
+
+/// What one invocation left.
+#[derive(Debug)]
+pub struct Execution {
+    /// The answer (empty when it was streamed), or the function's failure.
+    pub result: Result<bytes::Bytes, FunctionError>,
+    /// The last 4 KB of what was logged, when it was wanted.
+    pub log_tail: Option<bytes::Bytes>,
+    /// Time and resources; `queued` as the environment saw it.
+    pub measures: Measures,
+}
+
+/// Why an environment could not be started, by no fault of the function.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum LaunchError {
+    /// The runtime is not on this machine.
+    #[error("runtime {runtime} is not on this machine; there are: {present}")]
+    RuntimeAbsent {
+        /// The runtime asked for.
+        runtime: String,
+        /// The runtimes that are there, separated by commas.
+        present: String,
+    },
+    /// A step of building the environment failed.
+    #[error("{0}")]
+    Sandbox(String),
+}

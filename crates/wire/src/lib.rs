@@ -1,0 +1,11 @@
+//! AWS's protocols on HTTP: which service a request is for, who signed it, what it carries, how an answer or an
+//! error is written.
+//!
+//! Only this crate knows how bytes on a connection become a [`service::Request`] and a [`service::Response`]
+//! becomes bytes again. It does not know what any operation does.
+//!
+//! **Invariant:** a [`service::Service`] never sees a request whose signature was not verified.
+#![forbid(unsafe_code)]
+
+pub mod error;
+pub mod service;
