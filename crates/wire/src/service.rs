@@ -81,7 +81,7 @@ pub enum Body {
 pub struct BrokenBody;
 
 /// How large a body a service takes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub struct BodyLimit {
     /// In bytes.
     pub bytes: usize,
