@@ -1,1 +1,35 @@
-fn main() {}
+//! The program `ephyra`: a command line for people, and [`serve`], which wires the rooms together.
+//!
+//! This crate decides nothing that another room could decide: it reads options, connects components, and shows
+//! results. Read [`cli`] (what can be said), [`serve`] (how the platform is put together), then [`command`].
+//!
+//! **Invariant:** `serve` forks the warden before any thread exists; every other command needs no privileges.
+#![forbid(unsafe_code)]
+
+mod cli;
+mod command;
+mod endpoint;
+mod output;
+mod project;
+mod serve;
+mod template;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+fn main() -> ExitCode {
+    let cli = cli::Cli::parse();
+    let output = output::Output::new(cli.json);
+    let result = match cli.command {
+        cli::Command::Serve(options) => serve::run(*options),
+        command => command::run(command, &output),
+    };
+    match result {
+        Ok(code) => code,
+        Err(error) => {
+            output.error(&error);
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,28 @@
+//! `ephyra runtime list`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use ephyra_sandbox::runtimes::{self, Runtime};
+
+use crate::output::{Output, table};
+
+pub(crate) fn run(runtime_path: &[PathBuf], output: &Output) -> anyhow::Result<ExitCode> {
+    let runtimes = runtimes::discover(runtime_path);
+    output.result(&runtimes, |runtimes| text(runtimes))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The runtimes as a table.
+pub(crate) fn text(runtimes: &[Runtime]) -> String {
+    table(
+        &["RUNTIME", "VERSION", "INTERPRETER"],
+        runtimes.iter().map(|runtime| {
+            vec![
+                runtime.identifier.clone(),
+                runtime.version.clone(),
+                runtime.executable.display().to_string(),
+            ]
+        }),
+    )
+}

@@ -1,0 +1,188 @@
+//! A function's folder: its `ephyra.toml`, and the package made from the rest.
+
+use std::collections::BTreeMap;
+use std::io::{Cursor, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail};
+use serde::{Deserialize, Serialize};
+use zip::write::SimpleFileOptions;
+
+/// The file that names a function's settings.
+pub(crate) const FILE_NAME: &str = "ephyra.toml";
+
+/// What `ephyra.toml` says.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Project {
+    /// The function's name.
+    pub(crate) name: String,
+    /// `python`, `nodejs` or `provided` for the newest on the machine, or an identifier such as `python3.13`.
+    pub(crate) runtime: String,
+    /// What the runtime calls, such as `app.handler`.
+    #[serde(default = "default_handler")]
+    pub(crate) handler: String,
+    /// In MB.
+    #[serde(default = "default_memory")]
+    pub(crate) memory: u32,
+    /// In seconds.
+    #[serde(default = "default_timeout")]
+    pub(crate) timeout: u32,
+    /// Shown in lists.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(crate) description: String,
+    /// Environment variables.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) environment: BTreeMap<String, String>,
+    /// Names of files and folders to leave out of the package, beside those that are always left out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) exclude: Vec<String>,
+}
+
+fn default_handler() -> String {
+    "app.handler".to_owned()
+}
+
+fn default_memory() -> u32 {
+    128
+}
+
+fn default_timeout() -> u32 {
+    3
+}
+
+/// Never part of a package.
+const ALWAYS_EXCLUDED: [&str; 6] = [FILE_NAME, ".git", ".gitignore", "__pycache__", ".venv", ".DS_Store"];
+
+/// As deep as a folder may go: a loop of mounts or a mistake ends here.
+const DEPTH: usize = 64;
+
+impl Project {
+    /// Reads `folder/ephyra.toml`.
+    pub(crate) fn read(folder: &Path) -> anyhow::Result<Self> {
+        let path = folder.join(FILE_NAME);
+        let text = match std::fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => bail!(
+                "there is no {} in {}; make a function with `ephyra new NAME`, or write the file (name, runtime, handler)",
+                FILE_NAME,
+                folder.display()
+            ),
+            Err(error) => return Err(error).with_context(|| format!("{} cannot be read", path.display())),
+        };
+        toml::from_str(&text).with_context(|| format!("{} is not right", path.display()))
+    }
+
+    /// The folder as a zip: the same folder gives the same bytes, so that an unchanged function is not deployed again.
+    pub(crate) fn package(&self, folder: &Path) -> anyhow::Result<Vec<u8>> {
+        let mut files = Vec::new();
+        self.collect(folder, &PathBuf::new(), 0, &mut files)?;
+        files.sort();
+        if files.is_empty() {
+            bail!("{} holds nothing to deploy beside {FILE_NAME}", folder.display());
+        }
+        let mut zip = zip::ZipWriter::new(Cursor::new(Vec::new()));
+        for file in &files {
+            self.add(&mut zip, folder, file)
+                .with_context(|| format!("{} cannot be packed", folder.join(file).display()))?;
+        }
+        Ok(zip.finish()?.into_inner())
+    }
+
+    fn collect(&self, folder: &Path, below: &Path, depth: usize, files: &mut Vec<PathBuf>) -> anyhow::Result<()> {
+        let here = folder.join(below);
+        if depth > DEPTH {
+            bail!("{} is nested more than {DEPTH} deep", here.display());
+        }
+        let entries = std::fs::read_dir(&here).with_context(|| format!("{} cannot be read", here.display()))?;
+        for entry in entries {
+            let entry = entry.with_context(|| format!("{} cannot be read", here.display()))?;
+            let name = entry.file_name();
+            let is_excluded = |excluded: &str| name == excluded;
+            if ALWAYS_EXCLUDED.iter().any(|e| is_excluded(e)) || self.exclude.iter().any(|e| is_excluded(e)) {
+                continue;
+            }
+            let path = below.join(&name);
+            if entry.file_type()?.is_dir() {
+                self.collect(folder, &path, depth + 1, files)?;
+            } else {
+                files.push(path);
+            }
+        }
+        Ok(())
+    }
+
+    fn add(&self, zip: &mut zip::ZipWriter<Cursor<Vec<u8>>>, folder: &Path, file: &Path) -> anyhow::Result<()> {
+        let path = folder.join(file);
+        let name = file.to_str().context("its name is not UTF-8")?;
+        let metadata = std::fs::symlink_metadata(&path)?;
+        let options = SimpleFileOptions::default().last_modified_time(zip::DateTime::default());
+        if metadata.is_symlink() {
+            let target = std::fs::read_link(&path)?;
+            let target = target.to_str().context("its target is not UTF-8")?;
+            zip.add_symlink(name, target, options)?;
+        } else if metadata.is_file() {
+            // What may be executed stays so; everything is readable, as the function runs under a uid of its own.
+            let mode = if metadata.permissions().mode() & 0o111 != 0 { 0o755 } else { 0o644 };
+            zip.start_file(name, options.unix_permissions(mode))?;
+            zip.write_all(&std::fs::read(&path)?)?;
+        } else {
+            bail!("it is neither a file, a folder nor a link");
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, text) in files {
+            let path = folder.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        }
+        folder
+    }
+
+    #[test]
+    fn defaults_fill_what_is_not_said() {
+        let folder = folder(&[(FILE_NAME, "name = 'a'\nruntime = 'python3.13'\n")]);
+        let project = Project::read(folder.path()).unwrap();
+        assert_eq!((project.handler.as_str(), project.memory, project.timeout), ("app.handler", 128, 3));
+    }
+
+    #[test]
+    fn a_misspelt_setting_is_an_error() {
+        let folder = folder(&[(FILE_NAME, "name = 'a'\nruntime = 'python3.13'\nmemry = 1\n")]);
+        let error = Project::read(folder.path()).unwrap_err();
+        assert!(format!("{error:#}").contains("memry"), "{error:#}");
+    }
+
+    #[test]
+    fn a_missing_file_says_how_to_make_one() {
+        let folder = folder(&[]);
+        let error = Project::read(folder.path()).unwrap_err();
+        assert!(error.to_string().contains("ephyra new"), "{error}");
+    }
+
+    #[test]
+    fn the_same_folder_gives_the_same_package() {
+        let folder = folder(&[
+            (FILE_NAME, "name = 'a'\nruntime = 'python'\nexclude = ['notes.txt']\n"),
+            ("app.py", "x"),
+            ("lib/b.py", "y"),
+            ("notes.txt", "z"),
+            ("__pycache__/app.pyc", "no"),
+        ]);
+        let project = Project::read(folder.path()).unwrap();
+        let first = project.package(folder.path()).unwrap();
+        assert_eq!(first, project.package(folder.path()).unwrap());
+        let mut zip = zip::ZipArchive::new(Cursor::new(first)).unwrap();
+        let names: Vec<_> = (0..zip.len()).map(|i| zip.by_index(i).unwrap().name().to_owned()).collect();
+        assert_eq!(names, ["app.py", "lib/b.py"]);
+    }
+}

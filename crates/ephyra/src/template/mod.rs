@@ -1,0 +1,81 @@
+//! What `ephyra new` puts into a folder.
+
+/// A template for one family of runtimes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Template {
+    Python,
+    Node,
+    Provided,
+}
+
+/// A file of a new function.
+pub(crate) struct File {
+    pub(crate) name: &'static str,
+    pub(crate) text: String,
+    pub(crate) is_executable: bool,
+}
+
+/// The template for a runtime identifier or a family's name.
+pub(crate) fn of_runtime(runtime: &str) -> Option<Template> {
+    if runtime.starts_with("python") {
+        Some(Template::Python)
+    } else if runtime.starts_with("node") {
+        Some(Template::Node)
+    } else if runtime.starts_with("provided") {
+        Some(Template::Provided)
+    } else {
+        None
+    }
+}
+
+impl Template {
+    /// The files of a new function called `name`.
+    pub(crate) fn files(self, name: &str, runtime: &str) -> Vec<File> {
+        let (source, text, handler) = match self {
+            Self::Python => ("app.py", include_str!("app.py"), "app.handler"),
+            Self::Node => ("app.mjs", include_str!("app.mjs"), "app.handler"),
+            Self::Provided => ("bootstrap", include_str!("bootstrap"), "bootstrap"),
+        };
+        let settings = format!(
+            "# What `ephyra deploy` sends.\n\
+             name = \"{name}\"\n\
+             # python, nodejs and provided mean the newest on the machine; `ephyra runtime list` shows them all.\n\
+             runtime = \"{runtime}\"\n\
+             handler = \"{handler}\"\n\
+             # In MB; CPU comes in proportion, one whole at 1769.\n\
+             memory = 128\n\
+             # In seconds.\n\
+             timeout = 3\n\
+             \n\
+             [environment]\n\
+             GREETING = \"Hello\"\n"
+        );
+        vec![
+            File {
+                name: crate::project::FILE_NAME,
+                text: settings,
+                is_executable: false,
+            },
+            File {
+                name: source,
+                text: text.to_owned(),
+                is_executable: self == Self::Provided,
+            },
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_template_has_settings_that_can_be_read() {
+        for runtime in ["python", "nodejs22.x", "provided.al2023"] {
+            let files = of_runtime(runtime).unwrap().files("mine", runtime);
+            let project: crate::project::Project = toml::from_str(&files[0].text).unwrap();
+            assert_eq!((project.name.as_str(), project.runtime.as_str()), ("mine", runtime));
+        }
+        assert_eq!(of_runtime("cobol"), None);
+    }
+}

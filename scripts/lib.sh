@@ -1,0 +1,52 @@
+# Shared by the scripts: saying what is done, and installing what is lacking.
+
+say() { printf '\n\033[1m==> %s\033[0m\n' "$*"; }
+[ -t 1 ] || say() { printf '\n==> %s\n' "$*"; }
+
+fail() {
+    printf 'error: %s\n' "$*" >&2
+    exit 1
+}
+
+# Runs a command as root: as it is when we are root, through sudo otherwise.
+as_root() {
+    if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
+}
+
+# need_command COMMAND PACKAGE: installs Debian's PACKAGE when COMMAND is not there.
+missing_packages=()
+need_command() {
+    command -v "$1" >/dev/null 2>&1 || missing_packages+=("$2")
+}
+
+install_missing() {
+    [ ${#missing_packages[@]} -gt 0 ] || return 0
+    command -v apt-get >/dev/null 2>&1 ||
+        fail "these are missing and apt-get is not here to install them: ${missing_packages[*]}"
+    say "Installing ${missing_packages[*]}"
+    as_root apt-get update -q
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends "${missing_packages[@]}"
+    missing_packages=()
+}
+
+# The toolchain that rustup put in place is not always on the PATH of a script.
+if ! command -v cargo >/dev/null 2>&1 && [ -f "$HOME/.cargo/env" ]; then
+    # shellcheck disable=SC1091
+    . "$HOME/.cargo/env"
+fi
+command -v cargo >/dev/null 2>&1 || fail "cargo is not on the PATH: install the Rust toolchain (1.95 or newer) with rustup"
+
+# venv FOLDER REQUIREMENTS: a Python virtual environment that holds what REQUIREMENTS lists; made anew when it changes.
+venv() {
+    local folder=$1 requirements=$2
+    if ! cmp -s "$requirements" "$folder/requirements.txt"; then
+        say "Installing $(basename "$(dirname "$requirements")")'s Python packages into $folder"
+        rm -rf "$folder"
+        "$SYSTEM_PYTHON" -m venv "$folder"
+        "$folder/bin/pip" install -q --disable-pip-version-check -r "$requirements"
+        cp "$requirements" "$folder/requirements.txt"
+    fi
+}
+
+# Debian's own Python where it is there: what people have, and readable by all.
+SYSTEM_PYTHON=/usr/bin/python3
