@@ -1,0 +1,173 @@
+//! `ephyra deploy`: a folder becomes a function, or a new state of one; waits until it is active.
+
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use http::{Method, StatusCode};
+use serde_json::{Value, json};
+
+use crate::cli;
+use crate::endpoint::{Platform, label};
+use crate::output::{Colour, Output};
+use crate::project::Project;
+
+/// What a function without a role of its own is given; roles come with identities.
+const ROLE_NAME: &str = "ephyra-function";
+
+/// How long unpacking may take.
+const ACTIVE_WITHIN: Duration = Duration::from_secs(120);
+
+pub(crate) async fn run(options: &cli::Deploy, output: &Output) -> anyhow::Result<ExitCode> {
+    let started = Instant::now();
+    let project = Project::read(&options.folder)?;
+    let platform = Platform::find(&options.target)?;
+    let progress = output.progress(&format!("Packing {}", options.folder.display()));
+    let package = project.package(&options.folder)?;
+    let runtime = runtime(&platform, &project.runtime).await?;
+    let deployment = Deployment {
+        platform: &platform,
+        project: &project,
+        runtime,
+        zip: STANDARD.encode(&package),
+    };
+    progress.set_message(format!("Sending {} ({} bytes)", project.name, package.len()));
+    let is_new = deployment.send().await?;
+    progress.set_message(format!("Waiting until {} is active", project.name));
+    let mut function = deployment.wait().await?;
+    if options.publish {
+        function = platform
+            .post(&format!("{}/versions", deployment.path()), &json!({}))
+            .await?;
+    }
+    progress.finish_and_clear();
+    output.result(&function, |function| {
+        format!(
+            "{} {} ({}, {} MB, {} s{}) in {:.1} s\n{}\n",
+            output.paint(Colour::Green, if is_new { "Created" } else { "Updated" }),
+            project.name,
+            deployment.runtime,
+            project.memory,
+            project.timeout,
+            match function["Version"].as_str() {
+                Some(version) if options.publish => format!(", version {version}"),
+                _ => String::new(),
+            },
+            started.elapsed().as_secs_f64(),
+            output.paint(Colour::Dim, &format!("Next: ephyra invoke {}", project.name)),
+        )
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A family's name becomes the newest member that the platform has.
+async fn runtime(platform: &Platform, wanted: &str) -> anyhow::Result<String> {
+    if !matches!(wanted, "python" | "nodejs" | "provided") {
+        return Ok(wanted.to_owned());
+    }
+    let runtimes = platform.get_own("/_ephyra/runtimes").await?;
+    let newest = runtimes["runtimes"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|runtime| runtime["identifier"].as_str())
+        .filter(|identifier| identifier.starts_with(wanted))
+        .max_by_key(|identifier| version_of(identifier));
+    newest.map(str::to_owned).with_context(|| {
+        format!("the platform has no {wanted} runtime; install an interpreter there and start it again (`ephyra runtime list` shows what it finds)")
+    })
+}
+
+/// The numbers in an identifier: `python3.13` is (3, 13).
+fn version_of(identifier: &str) -> Vec<u32> {
+    identifier
+        .split(|c: char| !c.is_ascii_digit())
+        .filter_map(|part| part.parse().ok())
+        .collect()
+}
+
+struct Deployment<'a> {
+    platform: &'a Platform,
+    project: &'a Project,
+    runtime: String,
+    zip: String,
+}
+
+impl Deployment<'_> {
+    fn path(&self) -> String {
+        format!("/2015-03-31/functions/{}", label(&self.project.name))
+    }
+
+    /// Creates or updates the function; says whether it is new.
+    async fn send(&self) -> anyhow::Result<bool> {
+        let mut configuration = json!({
+            "Runtime": self.runtime,
+            "Handler": self.project.handler,
+            "MemorySize": self.project.memory,
+            "Timeout": self.project.timeout,
+            "Description": self.project.description,
+            "Environment": { "Variables": self.project.environment },
+        });
+        let existing = self
+            .platform
+            .try_call(Method::GET, &format!("{}/configuration", self.path()), &[], &[], Vec::new().into())
+            .await?;
+        if existing.is_err_and(|failure| failure.status == StatusCode::NOT_FOUND) {
+            configuration["FunctionName"] = json!(self.project.name);
+            configuration["Role"] = json!(format!("arn:aws:iam::{}:role/{ROLE_NAME}", self.platform.account().await?));
+            configuration["Code"] = json!({ "ZipFile": self.zip });
+            self.platform.post("/2015-03-31/functions", &configuration).await?;
+            return Ok(true);
+        }
+        self.wait().await?;
+        self.platform
+            .put(&format!("{}/code", self.path()), &json!({ "ZipFile": self.zip }))
+            .await?;
+        self.wait().await?;
+        self.platform
+            .put(&format!("{}/configuration", self.path()), &configuration)
+            .await?;
+        Ok(false)
+    }
+
+    /// Waits until the function is active and its last update is through.
+    async fn wait(&self) -> anyhow::Result<Value> {
+        let deadline = Instant::now() + ACTIVE_WITHIN;
+        let mut pause = Duration::from_millis(5);
+        loop {
+            let function = self
+                .platform
+                .get(&format!("{}/configuration", self.path()), &[])
+                .await?;
+            match (function["State"].as_str(), function["LastUpdateStatus"].as_str()) {
+                (Some("Active"), Some("Successful")) => return Ok(function),
+                (Some("Failed"), _) => bail!("{} could not be started: {}", self.project.name, function["StateReason"]),
+                (_, Some("Failed")) => bail!(
+                    "{} could not be updated: {}",
+                    self.project.name,
+                    function["LastUpdateStatusReason"]
+                ),
+                _ if Instant::now() > deadline => bail!(
+                    "{} is not active after {} s; `ephyra list` and the platform's own log may say why",
+                    self.project.name,
+                    ACTIVE_WITHIN.as_secs()
+                ),
+                _ => tokio::time::sleep(pause).await,
+            }
+            pause = (pause * 2).min(Duration::from_millis(200));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_is_found_by_number_not_by_letter() {
+        let newest = ["python3.9", "python3.13", "python3.8"].into_iter().max_by_key(|i| version_of(i));
+        assert_eq!(newest, Some("python3.13"));
+    }
+}

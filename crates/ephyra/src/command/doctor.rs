@@ -1,0 +1,37 @@
+//! `ephyra doctor`: can this machine run functions, and how well isolated.
+
+use std::process::ExitCode;
+
+use serde_json::json;
+
+use crate::cli;
+use crate::command::runtime;
+use crate::output::{Colour, Output, table};
+
+pub(crate) fn run(options: &cli::Doctor, output: &Output) -> anyhow::Result<ExitCode> {
+    let report = ephyra_sandbox::isolation::check();
+    let runtimes = ephyra_sandbox::runtimes::discover(&options.runtime_path);
+    let missing = report.pieces.iter().filter(|piece| piece.failure.is_some()).count();
+    output.result(&json!({ "isolation": report, "runtimes": runtimes, "ok": missing == 0 }), |_| {
+        let pieces = table(
+            &["ISOLATION", "", ""],
+            report.pieces.iter().map(|piece| {
+                let state = match &piece.failure {
+                    None => output.paint(Colour::Green, "ok"),
+                    Some(_) => output.paint(Colour::Red, "missing"),
+                };
+                vec![piece.piece.to_string(), state, piece.failure.clone().unwrap_or_default()]
+            }),
+        );
+        let verdict = match missing {
+            0 => output.paint(Colour::Green, "This machine can run functions with every piece of isolation."),
+            _ => output.paint(
+                Colour::Yellow,
+                "`ephyra serve` stops on this machine. Mend what is missing, or go on without it: \
+                 --allow-weaker-isolation NAME,...",
+            ),
+        };
+        format!("{pieces}\n{}\n{verdict}\n", runtime::text(&runtimes))
+    })?;
+    Ok(if missing == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}

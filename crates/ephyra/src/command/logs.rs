@@ -1,0 +1,53 @@
+//! `ephyra logs`.
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use serde::Deserialize;
+
+use crate::cli;
+use crate::endpoint::{Platform, label};
+use crate::output::{Colour, Output};
+
+/// One line of the platform's answer.
+#[derive(Debug, Deserialize)]
+struct Line {
+    /// Milliseconds since 1970.
+    timestamp: i64,
+    message: String,
+}
+
+pub(crate) async fn run(options: &cli::Logs, output: &Output) -> anyhow::Result<ExitCode> {
+    let platform = Platform::find(&options.target)?;
+    let query = [
+        ("since", options.since.as_millis().to_string()),
+        ("limit", options.limit.to_string()),
+        ("follow", options.follow.to_string()),
+    ];
+    let path = format!("/_ephyra/logs/{}", label(&options.name));
+    let mut lines = platform.stream_own(&path, &query).await?;
+    let mut rest = Vec::new();
+    while let Some(part) = lines.next().await? {
+        rest.extend_from_slice(&part);
+        while let Some(end) = rest.iter().position(|&byte| byte == b'\n') {
+            let line: Vec<u8> = rest.drain(..=end).collect();
+            print(&line, output)?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn print(line: &[u8], output: &Output) -> anyhow::Result<()> {
+    let mut stdout = std::io::stdout().lock();
+    if output.json {
+        stdout.write_all(line)?;
+    } else {
+        let line: Line = serde_json::from_slice(line).context("the platform sent a log line that is not JSON")?;
+        let time = jiff::Timestamp::from_millisecond(line.timestamp)?;
+        let time = output.paint(Colour::Dim, &format!("{time:.3}"));
+        writeln!(stdout, "{time} {}", line.message.trim_end())?;
+    }
+    stdout.flush()?;
+    Ok(())
+}
