@@ -9,3 +9,4 @@
 
 pub mod error;
 pub mod service;
+pub mod sigv4;
