@@ -8,5 +8,7 @@
 #![forbid(unsafe_code)]
 
 pub mod error;
+pub mod rest;
 pub mod service;
 pub mod sigv4;
+pub mod validation;
