@@ -3,8 +3,19 @@
 //! The traits are such that an embedded SQLite file and a JetStream cluster can both serve them: values of at most
 //! 1 MiB, a revision for each key, no transaction over several keys. Every backend passes the same conformance suite.
 //!
+//! Read the traits here, then [`sqlite`] (tables and logs in one file) and [`files`] (blobs in a folder).
+//!
+//! This crate never looks into a value, and decides nothing about retries: that is its callers' part.
+//!
 //! **Invariant:** when a write's future resolves to `Ok`, what it wrote survives the loss of power.
 #![forbid(unsafe_code)]
+
+pub mod clock;
+pub mod files;
+mod layout;
+pub mod sqlite;
+
+pub use layout::LAYOUT;
 
 use bytes::Bytes;
 use ephyra_core::digest::Digest;
@@ -16,14 +27,17 @@ use tokio::sync::mpsc;
 /// The largest value of a [`Table`] entry in bytes.
 pub const VALUE_BYTES: usize = 1_048_576;
 
+/// The largest value of a [`Log`] item in bytes: a payload of 1 MiB and what is written around it.
+pub const LOG_VALUE_BYTES: usize = 1_310_720;
+
 /// Why a store operation failed.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The entry was not as expected; nothing was written. Read it again and retry.
     #[error("the entry has changed meanwhile")]
     Conflict,
-    /// The value is larger than [`VALUE_BYTES`].
-    #[error("a value of {0} bytes is larger than the store takes (1,048,576)")]
+    /// The value is larger than [`VALUE_BYTES`], or than [`LOG_VALUE_BYTES`] in a log.
+    #[error("a value of {0} bytes is larger than the store takes")]
     TooLarge(usize),
     /// The data folder was written by a newer program.
     #[error("the data folder has layout {found}; this program knows layouts up to {known}: start a newer ephyra")]
@@ -42,6 +56,16 @@ pub enum StoreError {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+}
+
+pub(crate) fn backend(
+    operation: impl Into<String>,
+    source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+) -> StoreError {
+    StoreError::Backend {
+        operation: operation.into(),
+        source: source.into(),
+    }
 }
 
 /// One entry of a table.
