@@ -58,10 +58,7 @@ def function(platform):
 
     yield make
     for name in names:
-        try:
-            platform.lambda_.delete_function(FunctionName=name)
-        except platform.lambda_.exceptions.ResourceNotFoundException:
-            pass  # The test deleted it itself.
+        platform.forget(name)
 
 
 @pytest.fixture(scope="session")

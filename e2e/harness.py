@@ -1,5 +1,6 @@
 """The real program, started and ended for tests, and what tests ask of it."""
 
+import base64
 import contextlib
 import io
 import itertools
@@ -402,6 +403,11 @@ class Server:
             self.wait_active(name)
         return name
 
+    def forget(self, name):
+        """Deletes a function that may not be there."""
+        with contextlib.suppress(self.lambda_.exceptions.ResourceNotFoundException):
+            self.lambda_.delete_function(FunctionName=name)
+
     def invoke(self, name, event=None, **arguments):
         """Invokes and gives what the function answered; a function error is an assertion."""
         result = self.call(name, event, **arguments)
@@ -423,8 +429,6 @@ class Result:
     """What an invocation gave."""
 
     def __init__(self, answer):
-        import base64
-
         self.answer = answer
         self.status = answer["StatusCode"]
         self.error = answer.get("FunctionError")
