@@ -1,0 +1,147 @@
+//! What is counted, for Prometheus.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use ephyra_core::id::FunctionName;
+use ephyra_core::invocation::{Measures, ThrottleReason};
+use ephyra_core::usage::UsageOutcome;
+use metrics::{
+    Counter, Gauge, Histogram, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram,
+};
+use parking_lot::Mutex;
+
+use crate::scheduler::Scheduler;
+
+/// Functions with series of their own; the others are counted together, so that a scrape stays small.
+const FUNCTIONS: usize = 1000;
+/// The label of the others; no function can have this name.
+const OTHERS: &str = "(other)";
+
+/// Invocations of one function by outcome.
+struct Outcomes {
+    success: Counter,
+    error: Counter,
+    timeout: Counter,
+}
+
+pub(crate) struct Meters {
+    functions: Mutex<HashMap<FunctionName, Arc<Outcomes>>>,
+    others: Arc<Outcomes>,
+    throttled_by_account: Counter,
+    throttled_by_reservation: Counter,
+    throttled_by_machine: Counter,
+    duration: Histogram,
+    cold_queue: Histogram,
+    cold_sandbox: Histogram,
+    cold_boot: Histogram,
+    cold_init: Histogram,
+    concurrency: Gauge,
+    idle: Gauge,
+    busy: Gauge,
+    starting: Gauge,
+    memory: Gauge,
+}
+
+impl Outcomes {
+    fn new(function: &str) -> Self {
+        let counter = |outcome: &'static str| counter!("ephyra_invocations_total", "function" => function.to_owned(), "outcome" => outcome);
+        Self {
+            success: counter("success"),
+            error: counter("error"),
+            timeout: counter("timeout"),
+        }
+    }
+}
+
+impl Meters {
+    pub(crate) fn new() -> Self {
+        describe_counter!(
+            "ephyra_invocations_total",
+            "Invocations that reached an environment, by function and outcome"
+        );
+        describe_counter!("ephyra_throttles_total", "Invocations refused for a limit, by reason");
+        describe_histogram!(
+            "ephyra_duration_seconds",
+            "Time from an event's delivery to the end of its answer"
+        );
+        describe_histogram!("ephyra_cold_start_seconds", "Time of a cold start, by phase");
+        describe_gauge!("ephyra_concurrency", "Invocations that were admitted and are not over");
+        describe_gauge!("ephyra_environments", "Environments by state");
+        describe_gauge!("ephyra_memory_reserved_bytes", "Memory reserved by environments");
+        let throttles = |reason: ThrottleReason| counter!("ephyra_throttles_total", "reason" => reason.as_str());
+        let cold = |phase: &'static str| histogram!("ephyra_cold_start_seconds", "phase" => phase);
+        let environments = |state: &'static str| gauge!("ephyra_environments", "state" => state);
+        Self {
+            functions: Mutex::new(HashMap::new()),
+            others: Arc::new(Outcomes::new(OTHERS)),
+            throttled_by_account: throttles(ThrottleReason::ConcurrentInvocationLimitExceeded),
+            throttled_by_reservation: throttles(ThrottleReason::ReservedFunctionConcurrentInvocationLimitExceeded),
+            throttled_by_machine: throttles(ThrottleReason::CallerRateLimitExceeded),
+            duration: histogram!("ephyra_duration_seconds"),
+            cold_queue: cold("queue"),
+            cold_sandbox: cold("sandbox"),
+            cold_boot: cold("boot"),
+            cold_init: cold("init"),
+            concurrency: gauge!("ephyra_concurrency"),
+            idle: environments("idle"),
+            busy: environments("busy"),
+            starting: environments("starting"),
+            memory: gauge!("ephyra_memory_reserved_bytes"),
+        }
+    }
+
+    /// An invocation ran to its end.
+    pub(crate) fn ran(&self, function: &FunctionName, outcome: UsageOutcome, measures: &Measures) {
+        let outcomes = self.outcomes(function);
+        match outcome {
+            UsageOutcome::Success => outcomes.success.increment(1),
+            UsageOutcome::Error => outcomes.error.increment(1),
+            UsageOutcome::Timeout => outcomes.timeout.increment(1),
+        }
+        self.duration.record(measures.duration);
+        if let Some(cold) = measures.cold {
+            self.cold_queue.record(measures.queued);
+            self.cold_sandbox.record(cold.sandbox);
+            self.cold_boot.record(cold.boot);
+            self.cold_init.record(cold.init);
+        }
+    }
+
+    /// An invocation was refused.
+    pub(crate) fn throttled(&self, reason: ThrottleReason) {
+        match reason {
+            ThrottleReason::ConcurrentInvocationLimitExceeded => &self.throttled_by_account,
+            ThrottleReason::ReservedFunctionConcurrentInvocationLimitExceeded => &self.throttled_by_reservation,
+            ThrottleReason::CallerRateLimitExceeded => &self.throttled_by_machine,
+        }
+        .increment(1);
+    }
+
+    /// Shows the scheduler's present state.
+    pub(crate) fn publish(&self, scheduler: &Scheduler) {
+        let counts = scheduler.counts();
+        self.concurrency.set(scheduler.in_flight());
+        self.idle.set(counts.idle + counts.parking);
+        self.busy.set(counts.busy);
+        self.starting.set(counts.starting);
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "a machine has fewer than 2^52 bytes of memory"
+        )]
+        self.memory.set((scheduler.reserved_mb() * 1_048_576) as f64);
+    }
+
+    fn outcomes(&self, function: &FunctionName) -> Arc<Outcomes> {
+        let mut functions = self.functions.lock();
+        if let Some(outcomes) = functions.get(function) {
+            return Arc::clone(outcomes);
+        }
+        if functions.len() >= FUNCTIONS {
+            return Arc::clone(&self.others);
+        }
+        let outcomes = Arc::new(Outcomes::new(function.as_str()));
+        functions.insert(function.clone(), Arc::clone(&outcomes));
+        outcomes
+    }
+}

@@ -1,0 +1,53 @@
+//! What an operator decides about scheduling.
+
+use std::time::Duration;
+
+use ephyra_core::limits;
+
+/// The scheduler's limits and times.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Invocations at once in the account.
+    pub account_concurrency: u32,
+    /// What all environments together may reserve of the machine's memory, in MB (of 1,048,576 bytes). A revision
+    /// that needs more than this alone is refused.
+    pub memory_mb: u64,
+    /// How long an environment stays idle before it is ended.
+    pub keep_alive: Duration,
+    /// How long an environment stays idle before it is frozen: long enough that a busy function is never frozen
+    /// between two calls.
+    pub freeze_after: Duration,
+    /// Invocations of one function that may wait for an environment; one more is throttled.
+    pub max_queue_per_function: usize,
+    /// Invocations of all functions that may wait for an environment; one more is throttled.
+    pub max_queue: usize,
+    /// How long an invocation may wait for room on the machine. The time in which an environment is being started for
+    /// it does not count.
+    pub queue_timeout: Duration,
+    /// Environments that are started at once: more only make each other slow.
+    pub max_starting: u32,
+    /// How long a function that found no room waits before another function, which uses its environments without a
+    /// pause, has to give one up for it. Short times cost cold starts, long ones fairness.
+    pub yield_after: Duration,
+    /// How long [`Engine::drain`](crate::Engine::drain) waits for running invocations.
+    pub drain_timeout: Duration,
+}
+
+impl Default for Options {
+    /// Lambda's account limit, two starts for each core, and 1 GB of memory: whoever knows the machine sets that.
+    fn default() -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, |cores| u32::try_from(cores.get()).unwrap_or(64));
+        Self {
+            account_concurrency: limits::ACCOUNT_CONCURRENCY,
+            memory_mb: 1024,
+            keep_alive: Duration::from_secs(600),
+            freeze_after: Duration::from_millis(50),
+            max_queue_per_function: 1000,
+            max_queue: 1000,
+            queue_timeout: Duration::from_secs(10),
+            max_starting: 2 * cores,
+            yield_after: Duration::from_millis(500),
+            drain_timeout: Duration::from_secs(20),
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! One invocation from admission to its outcome, all of it in the task of its caller.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use ephyra_core::environment::{Environment, Execution};
+use ephyra_core::invocation::{Invocation, InvokeError, Measures, Outcome, ThrottleReason};
+use ephyra_core::revision::Revision;
+use ephyra_core::usage::{ColdUsage, UsageOutcome, UsageRecord};
+use tokio::sync::oneshot;
+
+use crate::engine::{Inner, now};
+use crate::lease::Hold;
+use crate::rest::Resting;
+use crate::scheduler::{Admission, GiveUp, Refusal};
+
+/// How the function error of an invocation that ran out of time is named.
+const TIMED_OUT: &str = "Sandbox.Timedout";
+/// How long one that would give up, but for which an environment is being started, waits before it asks again.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
+
+/// An environment in the hands of an invocation.
+pub(crate) struct Granted {
+    pub(crate) environment: Box<dyn Environment>,
+    pub(crate) hold: Hold,
+    pub(crate) is_cold: bool,
+}
+
+impl Inner {
+    pub(crate) async fn run(self: Arc<Self>, invocation: Invocation) -> Result<Outcome, InvokeError> {
+        let revision = Arc::clone(&invocation.revision);
+        let request_id = invocation.request_id;
+        let granted = self.acquire(&revision).await.inspect_err(|error| {
+            if let InvokeError::Throttled(reason) = error {
+                self.meters.throttled(*reason);
+            }
+        })?;
+        let queued = now().saturating_duration_since(invocation.received);
+        let start_ms = unix_ms();
+        let (environment, execution) = tokio::select! {
+            biased;
+            done = granted.environment.invoke(invocation) => done,
+            () = self.cut.wait() => return Err(InvokeError::Draining),
+        };
+        granted.hold.give_back(environment);
+
+        let measures = measures(&execution, granted.is_cold, queued);
+        let outcome = match &execution.result {
+            Ok(_) => UsageOutcome::Success,
+            Err(error) if error.error_type == TIMED_OUT => UsageOutcome::Timeout,
+            Err(_) => UsageOutcome::Error,
+        };
+        self.usage.record(&UsageRecord {
+            request_id,
+            function: revision.function.clone(),
+            version: revision.version,
+            start_ms,
+            duration_ms: measures.duration.as_secs_f64() * 1000.0,
+            billed_ms: measures.billed_ms,
+            memory_mb: revision.memory_mb,
+            ephemeral_storage_mb: revision.ephemeral_storage_mb,
+            peak_memory_bytes: measures.peak_memory_bytes,
+            cpu_us: micros(measures.cpu),
+            bytes_in: measures.bytes_in,
+            bytes_out: measures.bytes_out,
+            cold: measures.cold.map(|cold| ColdUsage {
+                queue_us: micros(queued),
+                sandbox_us: micros(cold.sandbox),
+                boot_us: micros(cold.boot),
+                init_us: micros(cold.init),
+            }),
+            outcome,
+        });
+        self.meters.ran(&revision.function, outcome, &measures);
+        Ok(Outcome {
+            executed_version: revision.version,
+            result: execution.result,
+            log_tail: execution.log_tail,
+            measures,
+        })
+    }
+
+    /// An environment that was idle, or the first that is freed or started.
+    async fn acquire(self: &Arc<Self>, revision: &Arc<Revision>) -> Result<Granted, InvokeError> {
+        let mut waits = None;
+        let granted = self.update(|state, effects| {
+            match state.scheduler.request(revision, now(), effects).map_err(refused)? {
+                Admission::Run(lease) => {
+                    let hold = Hold::new(Arc::clone(self), lease.slot);
+                    Ok(Some((hold, state.rest.remove(&lease.slot), lease.cold)))
+                }
+                Admission::Wait(ticket) => {
+                    let (sender, receiver) = oneshot::channel();
+                    state.waiting.insert(ticket, sender);
+                    waits = Some((ticket, receiver));
+                    Ok(None)
+                }
+            }
+        })?;
+        if let Some((hold, resting, is_cold)) = granted {
+            let environment = resting
+                .and_then(Resting::take)
+                .ok_or_else(|| InvokeError::Launch("the environment was lost".to_owned()))?;
+            return Ok(Granted {
+                environment,
+                hold,
+                is_cold,
+            });
+        }
+        let Some((ticket, mut answer)) = waits else {
+            return Err(InvokeError::Draining);
+        };
+        let mut timeout = self.options.queue_timeout;
+        loop {
+            match tokio::time::timeout(timeout, &mut answer).await {
+                Ok(Ok(answer)) => return answer,
+                // The runtime goes down.
+                Ok(Err(_)) => return Err(InvokeError::Draining),
+                Err(_) => {
+                    let given_up = self.update(|state, effects| {
+                        let given_up = state.scheduler.give_up(ticket, revision.id, now(), effects);
+                        if given_up == GiveUp::Gone {
+                            state.waiting.remove(&ticket);
+                        }
+                        given_up
+                    });
+                    if given_up == GiveUp::Gone {
+                        return Err(InvokeError::Throttled(ThrottleReason::CallerRateLimitExceeded));
+                    }
+                    timeout = ASK_AGAIN;
+                }
+            }
+        }
+    }
+}
+
+fn refused(refusal: Refusal) -> InvokeError {
+    match refusal {
+        Refusal::Draining => InvokeError::Draining,
+        Refusal::Throttled(reason) => InvokeError::Throttled(reason),
+        Refusal::TooLarge { needs_mb, limit_mb } => InvokeError::Launch(format!(
+            "the function needs {needs_mb} MB, and this machine gives {limit_mb} MB to all environments together"
+        )),
+    }
+}
+
+/// The environment tells of its start at its first use; whether this invocation paid for it is known here alone.
+fn measures(execution: &Execution, is_cold: bool, queued: Duration) -> Measures {
+    let mut measures = execution.measures;
+    measures.queued = queued;
+    if !is_cold && measures.cold.take().is_some() {
+        measures.billed_ms = u64::try_from(measures.duration.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX);
+    }
+    measures
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+fn unix_ms() -> i64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+}

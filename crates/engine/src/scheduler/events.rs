@@ -1,0 +1,280 @@
+//! What happens to environments, and to the invocations that want one.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use ephyra_core::environment::LaunchError;
+use ephyra_core::id::RevisionId;
+use ephyra_core::invocation::ThrottleReason;
+use ephyra_core::revision::Revision;
+
+use super::pool::{LAUNCH_TRIES, Stage, Waiter};
+use super::{Admission, Effect, GiveUp, Lease, Phase, Refusal, Scheduler, Slot, Ticket};
+
+impl Scheduler {
+    /// An invocation arrives.
+    pub(crate) fn request(
+        &mut self,
+        revision: &Arc<Revision>,
+        now: Instant,
+        effects: &mut Vec<Effect>,
+    ) -> Result<Admission, Refusal> {
+        if self.phase != Phase::Serving {
+            return Err(Refusal::Draining);
+        }
+        let needs_mb = u64::from(revision.memory_mb);
+        if needs_mb > self.options.memory_mb {
+            let limit_mb = self.options.memory_mb;
+            return Err(Refusal::TooLarge { needs_mb, limit_mb });
+        }
+        self.admits(revision).map_err(Refusal::Throttled)?;
+        let idle = self.pools.get(&revision.id).and_then(|pool| pool.idle.last().copied());
+        if let Some(slot) = idle {
+            self.enter(revision.id);
+            return Ok(Admission::Run(self.assign(slot)));
+        }
+        let waiting = self
+            .functions
+            .get(&revision.function)
+            .map_or(0, |function| function.waiting);
+        if waiting >= self.options.max_queue_per_function || self.waiting >= self.options.max_queue {
+            return Err(Refusal::Throttled(ThrottleReason::CallerRateLimitExceeded));
+        }
+        let ticket = Ticket(self.number());
+        let waiter = Waiter { ticket, since: now };
+        self.pool_mut(revision).waiters.push_back(waiter);
+        self.enter(revision.id);
+        self.count_waiting(revision.id, 1);
+        self.settle(revision.id, now, effects);
+        Ok(Admission::Wait(ticket))
+    }
+
+    /// An invocation's run is over, or it was dropped. `is_reusable`: its environment came back.
+    pub(crate) fn released(&mut self, slot: Slot, is_reusable: bool, now: Instant, effects: &mut Vec<Effect>) {
+        let Some(revision) = self.environments.get(&slot).map(|environment| environment.revision) else {
+            return;
+        };
+        self.leave(revision);
+        if is_reusable {
+            if let Some(pool) = self.pools.get_mut(&revision) {
+                pool.failures = 0;
+                pool.setbacks = 0;
+            }
+            if self.has_to_yield(revision, now) {
+                self.end(slot, effects);
+                self.step_back(revision);
+            } else {
+                self.offer(slot, now, now, effects);
+            }
+        } else {
+            self.remove(slot);
+        }
+        self.settle(revision, now, effects);
+    }
+
+    /// An environment was started. `init_error`: its initialisation failed by the function's fault, so that it can
+    /// only answer one invocation with that failure.
+    pub(crate) fn started(&mut self, slot: Slot, init_error: Option<String>, now: Instant, effects: &mut Vec<Effect>) {
+        let Some(environment) = self.environments.get(&slot) else {
+            return;
+        };
+        let revision = environment.revision;
+        let is_healthy = init_error.is_none();
+        let Some(pool) = self.pools.get_mut(&revision) else {
+            return;
+        };
+        pool.failures = 0;
+        if !is_healthy && pool.provisioned > 0 {
+            pool.set_back(now, init_error);
+            let retry_at = pool.retry_at;
+            retry_at.into_iter().for_each(|at| self.wake_by(at));
+        }
+        if is_healthy || self.pools.get(&revision).is_some_and(|pool| !pool.waiters.is_empty()) {
+            self.offer(slot, now, now, effects);
+        } else {
+            self.end(slot, effects);
+        }
+        if let Some(pool) = self.pools.get_mut(&revision)
+            && pool.counts.ready() >= pool.provisioned
+        {
+            pool.failure = None;
+        }
+        self.settle(revision, now, effects);
+    }
+
+    /// An environment could not be started: one that waits is told so, and the others are served by further starts.
+    /// After [`LAUNCH_TRIES`] failures in a row, and when nothing serves or is being started any more, all are told.
+    pub(crate) fn launch_failed(&mut self, slot: Slot, error: &LaunchError, now: Instant, effects: &mut Vec<Effect>) {
+        let Some(environment) = self.remove(slot) else {
+            return;
+        };
+        let revision = environment.revision;
+        let Some(pool) = self.pools.get_mut(&revision) else {
+            return;
+        };
+        pool.failures = pool.failures.saturating_add(1);
+        let is_hopeless = pool.failures >= LAUNCH_TRIES && pool.counts.live() == 0;
+        if pool.provisioned > 0 {
+            pool.set_back(now, Some(error.to_string()));
+            let retry_at = pool.retry_at;
+            retry_at.into_iter().for_each(|at| self.wake_by(at));
+        }
+        while let Some(waiter) = self.next_waiter(revision) {
+            self.leave(revision);
+            let (ticket, error) = (waiter.ticket, error.clone());
+            effects.push(Effect::Fail { ticket, error });
+            if !is_hopeless {
+                break;
+            }
+        }
+        self.settle(revision, now, effects);
+    }
+
+    /// An environment was frozen, or could not be and stays idle as it is.
+    pub(crate) fn parked(&mut self, slot: Slot, now: Instant, effects: &mut Vec<Effect>) {
+        if let Some(environment) = self.environments.get(&slot)
+            && let Stage::Parking { since } = environment.stage
+        {
+            let revision = environment.revision;
+            self.offer(slot, since, now, effects);
+            self.settle(revision, now, effects);
+        }
+    }
+
+    /// An idle environment has died by itself.
+    pub(crate) fn died(&mut self, slot: Slot, now: Instant, effects: &mut Vec<Effect>) {
+        if let Some(environment) = self.environments.get(&slot)
+            && matches!(environment.stage, Stage::Idle { .. })
+        {
+            let revision = environment.revision;
+            self.end(slot, effects);
+            if let Some(pool) = self.pools.get_mut(&revision)
+                && pool.provisioned > 0
+            {
+                pool.set_back(
+                    now,
+                    Some("an environment's runtime exited while it was idle".to_owned()),
+                );
+                let retry_at = pool.retry_at;
+                retry_at.into_iter().for_each(|at| self.wake_by(at));
+            }
+            self.settle(revision, now, effects);
+        }
+    }
+
+    /// Nothing is left of an environment that was to be ended.
+    pub(crate) fn ended(&mut self, slot: Slot, now: Instant, effects: &mut Vec<Effect>) {
+        if let Some(environment) = self.remove(slot) {
+            self.settle(environment.revision, now, effects);
+        }
+    }
+
+    /// One that waits has waited for as long as it may.
+    pub(crate) fn give_up(
+        &mut self,
+        ticket: Ticket,
+        revision: RevisionId,
+        now: Instant,
+        effects: &mut Vec<Effect>,
+    ) -> GiveUp {
+        let Some(pool) = self.pools.get_mut(&revision) else {
+            return GiveUp::Answered;
+        };
+        let Some(place) = pool.waiters.iter().position(|waiter| waiter.ticket == ticket) else {
+            return GiveUp::Answered;
+        };
+        if place < pool.counts.coming() as usize {
+            return GiveUp::Covered;
+        }
+        pool.waiters.remove(place);
+        self.count_waiting(revision, -1);
+        self.leave(revision);
+        self.settle(revision, now, effects);
+        GiveUp::Gone
+    }
+
+    /// Refuses invocations from now on; what was admitted is served.
+    pub(crate) fn drain(&mut self) {
+        if self.phase == Phase::Serving {
+            self.phase = Phase::Draining;
+        }
+    }
+
+    /// Ends what is idle, and dismisses those that wait.
+    pub(crate) fn close(&mut self, now: Instant, effects: &mut Vec<Effect>) {
+        self.phase = Phase::Closed;
+        let revisions: Vec<_> = self.pools.keys().copied().collect();
+        for revision in revisions {
+            while let Some(waiter) = self.next_waiter(revision) {
+                self.leave(revision);
+                effects.push(Effect::Dismiss { ticket: waiter.ticket });
+            }
+            self.recharge(revision, |_, provisioned| *provisioned = 0);
+            self.end_idle(revision, effects);
+            self.settle(revision, now, effects);
+        }
+    }
+
+    pub(super) fn end_idle(&mut self, revision: RevisionId, effects: &mut Vec<Effect>) {
+        let idle = self.pools.get(&revision).map(|pool| pool.idle.clone());
+        for slot in idle.into_iter().flatten() {
+            self.end(slot, effects);
+        }
+    }
+
+    /// Gives an environment to the one that waits longest, or keeps it idle since `since`, or ends it.
+    fn offer(&mut self, slot: Slot, since: Instant, now: Instant, effects: &mut Vec<Effect>) {
+        let Some(environment) = self.environments.get(&slot) else {
+            return;
+        };
+        let revision = environment.revision;
+        let is_fresh = environment.stage == Stage::Starting;
+        let is_frozen = matches!(environment.stage, Stage::Parking { .. });
+        if self.phase == Phase::Closed {
+            self.end(slot, effects);
+        } else if let Some(waiter) = self.next_waiter(revision) {
+            let lease = self.assign(slot);
+            let cold = lease.cold || is_fresh;
+            let lease = Lease { cold, ..lease };
+            effects.push(Effect::Grant {
+                ticket: waiter.ticket,
+                lease,
+            });
+        } else if self.pools.get(&revision).is_some_and(|pool| pool.is_retiring) {
+            self.end(slot, effects);
+        } else {
+            self.shift(slot, Stage::Idle { since, is_frozen });
+            let moment = if is_frozen {
+                self.options.keep_alive
+            } else {
+                self.options.freeze_after.min(self.options.keep_alive)
+            };
+            self.wake_by((since + moment).max(now));
+        }
+    }
+
+    fn assign(&mut self, slot: Slot) -> Lease {
+        self.shift(slot, Stage::Busy);
+        let cold = self
+            .environments
+            .get_mut(&slot)
+            .is_some_and(|environment| std::mem::replace(&mut environment.is_unused, false) && !environment.is_ahead);
+        Lease { slot, cold }
+    }
+
+    /// Takes the one that waits longest out of the queue.
+    fn next_waiter(&mut self, revision: RevisionId) -> Option<Waiter> {
+        let waiter = self.pools.get_mut(&revision)?.waiters.pop_front()?;
+        self.count_waiting(revision, -1);
+        Some(waiter)
+    }
+
+    fn count_waiting(&mut self, revision: RevisionId, change: isize) {
+        self.waiting = self.waiting.saturating_add_signed(change);
+        if let Some(pool) = self.pools.get(&revision)
+            && let Some(function) = self.functions.get_mut(&pool.revision.function)
+        {
+            function.waiting = function.waiting.saturating_add_signed(change);
+        }
+    }
+}

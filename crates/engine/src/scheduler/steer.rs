@@ -1,0 +1,74 @@
+//! What the control plane decides: provisioned environments, and revisions that are no longer used.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use ephyra_core::compute::ProvisionedStatus;
+use ephyra_core::id::RevisionId;
+use ephyra_core::revision::Revision;
+
+use super::{Effect, Scheduler};
+
+/// How many retired revisions are remembered: those that were resolved before, and arrive after, are served without
+/// their environment being kept.
+const RETIRED_REMEMBERED: usize = 256;
+
+impl Scheduler {
+    /// Keeps `count` environments of a revision started. Of a revision that is retired, none.
+    pub(crate) fn set_provisioned(
+        &mut self,
+        revision: &Arc<Revision>,
+        count: u32,
+        now: Instant,
+        effects: &mut Vec<Effect>,
+    ) {
+        let limit_mb = self.options.memory_mb;
+        let pool = self.pool_mut(revision);
+        let count = if pool.is_retiring { 0 } else { count };
+        pool.failure = None;
+        pool.retry_at = None;
+        pool.setbacks = 0;
+        let needs_mb = u64::from(revision.memory_mb) * u64::from(count);
+        if needs_mb > limit_mb {
+            pool.failure = Some(format!(
+                "{count} environments of {} MB need {needs_mb} MB, and this machine gives {limit_mb} MB to environments",
+                revision.memory_mb
+            ));
+        }
+        self.recharge(revision.id, |_, provisioned| *provisioned = count);
+        // What was kept may now be older than the keep-alive.
+        self.wake_by(now);
+        self.settle(revision.id, now, effects);
+    }
+
+    /// How far a revision's provisioned environments have come.
+    pub(crate) fn provisioned(&self, revision: RevisionId) -> ProvisionedStatus {
+        self.pools
+            .get(&revision)
+            .map(|pool| ProvisionedStatus {
+                available: pool.counts.ready().min(pool.provisioned),
+                allocated: pool.counts.live().min(pool.provisioned),
+                failure: pool.failure.clone(),
+            })
+            .unwrap_or_default()
+    }
+
+    /// Stops using a revision; [`Effect::Retired`] follows when nothing of it is left. Returns `false` when that is so
+    /// already. Those that wait are still served: they were admitted when the revision was in use.
+    pub(crate) fn retire(&mut self, revision: RevisionId, now: Instant, effects: &mut Vec<Effect>) -> bool {
+        if !self.retired.contains(&revision) {
+            self.retired.push_back(revision);
+            if self.retired.len() > RETIRED_REMEMBERED {
+                self.retired.pop_front();
+            }
+        }
+        let Some(pool) = self.pools.get_mut(&revision) else {
+            return false;
+        };
+        pool.is_retiring = true;
+        self.recharge(revision, |_, provisioned| *provisioned = 0);
+        self.end_idle(revision, effects);
+        self.settle(revision, now, effects);
+        true
+    }
+}
