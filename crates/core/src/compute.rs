@@ -59,6 +59,13 @@ pub trait Resolve: Send + Sync + 'static {
         function: &'a FunctionName,
         qualifier: Option<&'a Qualifier>,
     ) -> BoxFuture<'a, Result<Resolved, ResolveError>>;
+
+    /// Whether the function's reserved concurrency is 0, so that nothing of it runs and its accepted events are given
+    /// up at once instead of being tried again.
+    fn is_stopped<'a>(&'a self, function: &'a FunctionName) -> BoxFuture<'a, Result<bool, ResolveError>> {
+        let _ = function;
+        Box::pin(std::future::ready(Ok(false)))
+    }
 }
 
 /// What a name means.

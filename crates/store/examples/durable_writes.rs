@@ -20,6 +20,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         .map_or_else(std::env::temp_dir, PathBuf::from);
     let dir = tempfile::tempdir_in(parent)?;
     let store = Arc::new(Sqlite::open(dir.path(), Arc::new(SystemClock))?);
+    println!("resident when open: {} KiB", resident_kib()?);
     for writers in [1, 64] {
         println!("put, {writers} writers: {:.0}/s", writes(&store, writers, false).await?);
         println!(
@@ -27,8 +28,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             writes(&store, writers, true).await?
         );
     }
+    println!("resident after writing: {} KiB", resident_kib()?);
     reads(&store).await?;
-    println!("resident: {} KiB", resident_kib()?);
+    println!("resident after all: {} KiB", resident_kib()?);
     Ok(())
 }
 
@@ -74,7 +76,7 @@ async fn reads(store: &Arc<Sqlite>) -> Result<(), Box<dyn std::error::Error>> {
         tokio::task::spawn_blocking(move || runtime.block_on(store.get(&key)).map(drop)).await??;
     }
     println!("get handed over: {:?}", start.elapsed() / COUNT);
-    for limit in [32, 33, 1000, 10_000] {
+    for limit in [64, 65, 1000, 10_000] {
         let start = Instant::now();
         let rounds = 50;
         for _ in 0..rounds {

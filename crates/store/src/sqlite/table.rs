@@ -11,8 +11,8 @@ use super::Sqlite;
 use super::writer::Session;
 use crate::{Change, Entry, Expect, StoreError, Table, VALUE_BYTES, backend};
 
-/// Reading this many entries takes about as long as handing the work to another thread, some 50 µs.
-const INLINE_SCAN: usize = 32;
+/// Reading this many entries takes about as long as handing the work to another thread, some 40 µs.
+const INLINE_SCAN: usize = 64;
 
 impl Table for Sqlite {
     fn get<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<Entry>, StoreError>> {
