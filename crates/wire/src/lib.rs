@@ -7,7 +7,9 @@
 //! **Invariant:** a [`service::Service`] never sees a request whose signature was not verified.
 #![forbid(unsafe_code)]
 
+pub mod client;
 pub mod error;
+pub mod front;
 pub mod rest;
 pub mod service;
 pub mod sigv4;

@@ -211,7 +211,7 @@ pub(crate) fn decode_query(text: &str) -> Cow<'_, [u8]> {
 }
 
 /// Encodes a name or a value of a query.
-pub(super) fn encode_query(out: &mut String, text: &str) {
+pub(crate) fn encode_query(out: &mut String, text: &str) {
     out.extend(percent_encode(text.as_bytes(), RESERVED));
 }
 

@@ -21,6 +21,7 @@ use http::HeaderMap;
 use sha2::{Digest, Sha256};
 
 pub use canonical::{PathRule, canonical_request};
+pub(crate) use canonical::{decode_query, encode_query};
 pub use claim::{Claim, is_presigned_parameter};
 pub use error::VerifyError;
 pub use sign::{SignError, Signer};
@@ -92,17 +93,45 @@ pub trait Credentials: Send + Sync + 'static {
 
 /// The SHA-256 of a body in lower-case hexadecimal digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BodyHash([u8; 64]);
+pub struct BodyHash {
+    text: [u8; 64],
+    is_empty: bool,
+}
 
 impl BodyHash {
     /// Hashes `body`.
     pub fn of(body: &[u8]) -> Self {
-        Self(hex_digest(Sha256::digest(body).into()))
+        let mut hasher = BodyHasher::default();
+        hasher.update(body);
+        hasher.finish()
     }
 
     /// The hexadecimal digits.
     pub fn as_str(&self) -> &str {
-        as_ascii(&self.0)
+        as_ascii(&self.text)
+    }
+}
+
+/// Hashes a body as it comes, so that a large one does not hold up a thread at its end.
+#[derive(Clone, Debug, Default)]
+pub struct BodyHasher {
+    hasher: Sha256,
+    has_bytes: bool,
+}
+
+impl BodyHasher {
+    /// Takes the next part of the body.
+    pub fn update(&mut self, part: &[u8]) {
+        self.hasher.update(part);
+        self.has_bytes |= !part.is_empty();
+    }
+
+    /// The hash of all parts.
+    pub fn finish(self) -> BodyHash {
+        BodyHash {
+            text: hex_digest(self.hasher.finalize().into()),
+            is_empty: !self.has_bytes,
+        }
     }
 }
 

@@ -1,0 +1,234 @@
+//! One request, from its headers to its answer.
+
+use std::fmt;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::{Instant, SystemTime};
+
+use bytes::Bytes;
+use ephyra_core::id::RequestId;
+use futures_util::FutureExt;
+use http::request;
+use http::{HeaderName, HeaderValue, Method, StatusCode};
+use hyper::body::{Body as _, Incoming};
+use tokio::sync::Semaphore;
+
+use super::body::{ReadBodyError, ResponseBody, discard_body, read_body};
+use super::connection::Running;
+use super::{FrontOptions, PLAIN_PREFIX, Plain, Services};
+use crate::error::ApiError;
+use crate::service::{Caller, Request, Response, Service};
+use crate::sigv4::{Claim, Parts, Scope, SigningTime, Verifier, decode_query, is_presigned_parameter};
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
+
+/// What all connections share.
+pub(super) struct House {
+    pub(super) options: FrontOptions,
+    pub(super) region: String,
+    pub(super) verifier: Verifier,
+    pub(super) services: Services,
+    pub(super) plain: Arc<dyn Plain>,
+    pub(super) clock: fn() -> SystemTime,
+    pub(super) bodies: Arc<Semaphore>,
+    pub(super) is_refusing: AtomicBool,
+}
+
+impl fmt::Debug for House {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("House")
+            .field("options", &self.options)
+            .finish_non_exhaustive()
+    }
+}
+
+/// An answer that is no service's.
+struct Refusal {
+    error: ApiError,
+    /// What is still to come from the client.
+    rest: Option<Incoming>,
+}
+
+impl House {
+    /// Answers a request. Dropped when the client goes away.
+    pub(super) async fn answer(
+        &self,
+        request: http::Request<Incoming>,
+        running: Running,
+    ) -> http::Response<ResponseBody> {
+        let id = RequestId::new();
+        let is_waiting = request.headers().contains_key(http::header::EXPECT);
+        let answer = if request.uri().path().starts_with(PLAIN_PREFIX) {
+            self.answer_plain(request).await
+        } else {
+            self.answer_signed(id, request).await
+        };
+        let (response, is_last) = match answer {
+            Ok(response) => (response, false),
+            Err(Refusal { error, rest: None }) => (error.into_response(), false),
+            Err(Refusal {
+                error,
+                rest: Some(rest),
+            }) => {
+                // A client that still sends when the connection is closed may never get to read its answer. One
+                // that waits to be told to go on has not begun to send.
+                let is_whole = rest.is_end_stream() || (!is_waiting && discard_body(rest, &self.options).await);
+                (error.into_response(), !is_whole)
+            }
+        };
+        let mut answer = http::Response::new(ResponseBody::new(response.body, running));
+        *answer.status_mut() = response.status;
+        *answer.headers_mut() = response.headers;
+        if let Ok(value) = HeaderValue::from_maybe_shared(Bytes::from(id.to_string())) {
+            answer.headers_mut().insert(REQUEST_ID, value);
+        }
+        if is_last {
+            answer
+                .headers_mut()
+                .insert(http::header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        answer
+    }
+
+    async fn answer_plain(&self, request: http::Request<Incoming>) -> Result<Response, Refusal> {
+        let (head, rest) = request.into_parts();
+        let refuse = |error| Refusal {
+            error,
+            rest: Some(rest),
+        };
+        if head.method != Method::GET && head.method != Method::HEAD {
+            let error = ApiError::new(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "MethodNotAllowed",
+                "Only GET is allowed here.",
+            );
+            return Err(refuse(error));
+        }
+        let found = self.plain.get(head.uri.path()).await;
+        found.ok_or_else(|| {
+            refuse(ApiError::new(
+                StatusCode::NOT_FOUND,
+                "NotFound",
+                "There is nothing at this path.",
+            ))
+        })
+    }
+
+    async fn answer_signed(&self, id: RequestId, request: http::Request<Incoming>) -> Result<Response, Refusal> {
+        let (head, incoming) = request.into_parts();
+        if self.is_refusing.load(Relaxed) {
+            return Err(Refusal {
+                error: draining(),
+                rest: Some(incoming),
+            });
+        }
+        let (service, caller, body) = self.receive(&head, incoming).await?;
+        let request = Request {
+            id,
+            query: query(head.uri.query().unwrap_or_default()),
+            path: head.uri.path().to_owned(),
+            method: head.method,
+            headers: head.headers,
+            body,
+            caller,
+            received: Instant::now(),
+        };
+        // A service that panics has a fault; its other clients, on this connection too, need not pay for it.
+        match AssertUnwindSafe(service.call(request)).catch_unwind().await {
+            Ok(response) => Ok(response),
+            Err(_) => {
+                tracing::error!(%id, service = service.signing_name(), "a service panicked");
+                let message = "The service encountered an internal error.";
+                let error = ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "ServiceException", message);
+                Err(Refusal { error, rest: None })
+            }
+        }
+    }
+
+    /// Finds the service, reads the body and proves the signature.
+    async fn receive(
+        &self,
+        head: &request::Parts,
+        mut incoming: Incoming,
+    ) -> Result<(&Arc<dyn Service>, Caller, Bytes), Refusal> {
+        let parts = Parts {
+            method: head.method.as_str(),
+            path: head.uri.path(),
+            query: head.uri.query().unwrap_or_default(),
+            headers: &head.headers,
+            authority: head.uri.authority().map(http::uri::Authority::as_str),
+        };
+        let admitted = Claim::read(&parts).map_err(ApiError::from).and_then(|claim| {
+            let service = self.services.find(claim.service(), &parts)?;
+            let scope = Scope {
+                region: &self.region,
+                service: service.signing_name(),
+            };
+            let now = SigningTime::from_clock((self.clock)());
+            let credential = self.verifier.admit(&claim, scope, now)?;
+            Ok((claim, service, credential))
+        });
+        let (claim, service, credential) = match admitted {
+            Ok(admitted) => admitted,
+            Err(error) => {
+                return Err(Refusal {
+                    error,
+                    rest: Some(incoming),
+                });
+            }
+        };
+        let limit = service.body_limit(&head.method, head.uri.path());
+        if incoming.size_hint().lower() > u64::try_from(limit.bytes).unwrap_or(u64::MAX) {
+            let error = (limit.error)(limit.bytes);
+            return Err(Refusal {
+                error,
+                rest: Some(incoming),
+            });
+        }
+        let read = read_body(&mut incoming, limit.bytes, &self.options, &self.bodies).await;
+        let (body, hash) = read.map_err(|error| match error {
+            ReadBodyError::TooLarge => Refusal {
+                error: (limit.error)(limit.bytes),
+                rest: Some(incoming),
+            },
+            ReadBodyError::NoRoom => Refusal {
+                error: unavailable("Too many large requests at once. Try again."),
+                rest: Some(incoming),
+            },
+            ReadBodyError::TooSlow | ReadBodyError::Broken => Refusal {
+                error: ApiError::new(
+                    StatusCode::REQUEST_TIMEOUT,
+                    "RequestTimeoutException",
+                    format!("Your request was not read: {error}."),
+                ),
+                rest: None,
+            },
+        })?;
+        let caller = self.verifier.verify(&parts, &claim, &credential, &hash);
+        let caller = caller.map_err(|error| Refusal {
+            error: error.into(),
+            rest: None,
+        })?;
+        Ok((service, caller, body))
+    }
+}
+
+fn draining() -> ApiError {
+    unavailable("The server is shutting down. Try again.")
+}
+
+fn unavailable(message: &str) -> ApiError {
+    ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable", message)
+}
+
+/// The query's parameters, decoded, without those of a presigned URL.
+fn query(text: &str) -> Vec<(String, String)> {
+    let decoded = |text: &str| String::from_utf8_lossy(&decode_query(text)).into_owned();
+    text.split('&')
+        .filter(|pair| !pair.is_empty())
+        .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
+        .map(|(name, value)| (decoded(name), decoded(value)))
+        .filter(|(name, _)| !is_presigned_parameter(name))
+        .collect()
+}

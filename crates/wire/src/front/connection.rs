@@ -1,0 +1,222 @@
+//! One connection: its protocol, and the watch over how long it may do nothing.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
+
+use super::FrontOptions;
+use super::answer::House;
+use super::listen::Phase;
+
+/// Requests at once on one HTTP/2 connection.
+const STREAMS: u32 = 128;
+
+/// Serves one connection to its end.
+pub(super) async fn serve(house: Arc<House>, stream: TcpStream, mut phase: watch::Receiver<Phase>) {
+    // Without it answers wait for acknowledgements of earlier ones. A socket that refuses it is only slower.
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "TCP_NODELAY could not be set");
+    }
+    let watched = Arc::new(Activity::new());
+    let io = TokioIo::new(Watched {
+        stream,
+        activity: watched.clone(),
+    });
+    let service = service_fn(|request| {
+        let running = Running::start(&watched, request.version() == http::Version::HTTP_2);
+        let house = house.clone();
+        async move { Ok::<_, std::convert::Infallible>(house.answer(request, running).await) }
+    });
+    let builder = builder(&house.options);
+    let mut connection = std::pin::pin!(builder.serve_connection(io, service));
+    let mut watch = std::pin::pin!(sleep_until(watched.next_look(&house.options, Instant::now())));
+    loop {
+        tokio::select! {
+            biased;
+            ended = connection.as_mut() => {
+                if let Err(error) = ended {
+                    tracing::debug!(%error, "a connection ended early");
+                }
+                return;
+            }
+            () = watch.as_mut() => {
+                let now = Instant::now();
+                if watched.deadline(&house.options).is_some_and(|deadline| deadline <= now) {
+                    tracing::debug!("a connection was closed because it did nothing for too long");
+                    return;
+                }
+                watch.as_mut().reset(watched.next_look(&house.options, now));
+            }
+            changed = phase.changed() => {
+                // Without its sender nobody is left who could wait for this connection to end.
+                if changed.is_err() || *phase.borrow_and_update() == Phase::Cut {
+                    return;
+                }
+                connection.as_mut().graceful_shutdown();
+            }
+        }
+    }
+}
+
+fn builder(options: &FrontOptions) -> auto::Builder<TokioExecutor> {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    let header_bytes = options.header_bytes.max(8192);
+    // Time is watched here and not by hyper, which has one limit for a slow header and an idle connection.
+    builder.http1().max_buf_size(header_bytes).header_read_timeout(None);
+    builder
+        .http2()
+        .max_concurrent_streams(STREAMS)
+        .max_header_list_size(u32::try_from(header_bytes).unwrap_or(u32::MAX));
+    builder
+}
+
+/// What a connection is doing, and since when. Milliseconds count from its start, 0 is "not".
+#[derive(Debug)]
+pub(super) struct Activity {
+    start: Instant,
+    /// Requests whose answer is not yet written.
+    running: AtomicU32,
+    /// Whether bytes of a next request have come.
+    is_in_header: AtomicBool,
+    is_http2: AtomicBool,
+    /// When `running` or `is_in_header` changed last.
+    since: AtomicU64,
+    /// Since when the client has taken no byte of what is to be written.
+    stuck: AtomicU64,
+}
+
+impl Activity {
+    fn new() -> Self {
+        Self {
+            start: Instant::now(),
+            running: AtomicU32::new(0),
+            is_in_header: AtomicBool::new(false),
+            is_http2: AtomicBool::new(false),
+            since: AtomicU64::new(0),
+            stuck: AtomicU64::new(0),
+        }
+    }
+
+    fn elapsed(&self) -> u64 {
+        u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// When the connection has done nothing for too long; None while a request is worked on.
+    fn deadline(&self, options: &FrontOptions) -> Option<Instant> {
+        let at = |since: u64, time: Duration| Some(self.start + Duration::from_millis(since) + time);
+        let stuck = self.stuck.load(Relaxed);
+        let since = self.since.load(Relaxed);
+        if stuck != 0 {
+            at(stuck, options.write_time)
+        } else if self.running.load(Relaxed) > 0 {
+            None
+        } else if self.is_in_header.load(Relaxed) && !self.is_http2.load(Relaxed) {
+            at(since, options.header_time)
+        } else {
+            // HTTP/2 sends frames without a request, so bytes do not tell of a header there.
+            at(since, options.idle_time)
+        }
+    }
+
+    /// When to look again: at the deadline, and before another could begin and pass unseen.
+    fn next_look(&self, options: &FrontOptions, now: Instant) -> Instant {
+        let soon = now + options.header_time.min(options.write_time).min(options.idle_time);
+        self.deadline(options).map_or(soon, |deadline| deadline.min(soon))
+    }
+
+    fn has_read(&self) {
+        if self.running.load(Relaxed) == 0 && !self.is_in_header.swap(true, Relaxed) {
+            self.since.store(self.elapsed(), Relaxed);
+        }
+    }
+
+    fn has_written<T>(&self, result: &Poll<T>) {
+        if result.is_ready() {
+            if self.stuck.load(Relaxed) != 0 {
+                self.stuck.store(0, Relaxed);
+            }
+        } else if self.stuck.load(Relaxed) == 0 {
+            self.stuck.store(self.elapsed().max(1), Relaxed);
+        }
+    }
+}
+
+/// A request that is worked on, from its headers to the end of its answer.
+#[derive(Debug)]
+pub(super) struct Running(Arc<Activity>);
+
+impl Running {
+    fn start(activity: &Arc<Activity>, is_http2: bool) -> Self {
+        activity.running.fetch_add(1, Relaxed);
+        activity.is_in_header.store(false, Relaxed);
+        if is_http2 {
+            activity.is_http2.store(true, Relaxed);
+        }
+        Self(activity.clone())
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.since.store(self.0.elapsed(), Relaxed);
+        self.0.running.fetch_sub(1, Relaxed);
+    }
+}
+
+/// A stream that tells what it does.
+struct Watched {
+    stream: TcpStream,
+    activity: Arc<Activity>,
+}
+
+impl AsyncRead for Watched {
+    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let result = ready!(Pin::new(&mut self.stream).poll_read(context, buf));
+        if buf.filled().len() > before {
+            self.activity.has_read();
+        }
+        Poll::Ready(result)
+    }
+}
+
+impl AsyncWrite for Watched {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let result = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.activity.has_written(&result);
+        result
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let result = Pin::new(&mut self.stream).poll_write_vectored(context, bufs);
+        self.activity.has_written(&result);
+        result
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
