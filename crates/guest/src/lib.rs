@@ -1,1 +1,32 @@
-//! Placeholder.
+//! The host side of the guest protocols, and what runs inside a guest.
+//!
+//! This crate decides how an event reaches a runtime and how its answer, its failure or its silence is read: the
+//! deadline, the error documents, the log lines, the measures. It never builds a sandbox (a [`launcher::Builder`]
+//! does) and never decides when an environment is started, frozen or ended (the engine does).
+//!
+//! Reading order: `PROTOCOL.md` and [`frame`] (the codec), `channel` and `watch` (descriptors), `protocol` (a
+//! conversation), [`environment`] (a lifecycle), [`launcher`]; aside, [`runtime`] and [`variables`] (what a guest is
+//! started with), `platform`, `lines` and `journal` (logs).
+//!
+//! **Invariant:** nothing that a guest sends makes the host hold more than one answer of the largest size, or wait
+//! beyond the function's deadline.
+#![forbid(unsafe_code)]
+
+mod channel;
+pub mod environment;
+mod failure;
+pub mod frame;
+mod journal;
+pub mod launcher;
+pub mod lines;
+mod platform;
+mod protocol;
+pub mod runtime;
+mod supervisor;
+pub mod variables;
+mod watch;
+
+pub use environment::GuestEnvironment;
+pub use launcher::{Builder, Launcher};
+pub use runtime::{Asset, Bootstrap, Runtime, RuntimeKind, assets, command};
+pub use variables::{Credentials, variables};

@@ -1,0 +1,136 @@
+//! Frames over a descriptor, without blocking a thread.
+
+use std::io::{self, IoSlice};
+use std::os::fd::OwnedFd;
+
+use bytes::Bytes;
+use ephyra_core::id::RequestId;
+use rustix::net::{SendAncillaryBuffer, SendFlags};
+use tokio::io::{AsyncReadExt, Interest};
+use tokio::net::UnixStream;
+
+use crate::frame::{self, Decoder, Frame, FrameError};
+
+/// Read at once; larger frames take several reads.
+const SCRATCH_BYTES: usize = 16 * 1024;
+
+/// The host's end of a managed runtime's descriptor 3.
+pub(crate) struct Channel {
+    socket: UnixStream,
+    decoder: Decoder,
+    scratch: Box<[u8]>,
+    unread: std::ops::Range<usize>,
+    head: Vec<u8>,
+}
+
+/// Why a channel is of no more use.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ChannelError {
+    /// The guest has closed its end.
+    #[error("the runtime closed its control socket")]
+    Closed,
+    /// The guest broke the protocol.
+    #[error(transparent)]
+    Breach(#[from] FrameError),
+    /// The system refused to read or write.
+    #[error("the control socket failed")]
+    Io(#[source] io::Error),
+}
+
+impl Channel {
+    pub(crate) fn open(fd: OwnedFd) -> io::Result<Self> {
+        let socket = std::os::unix::net::UnixStream::from(fd);
+        socket.set_nonblocking(true)?;
+        Ok(Self {
+            socket: UnixStream::from_std(socket)?,
+            decoder: Decoder::default(),
+            scratch: vec![0; SCRATCH_BYTES].into_boxed_slice(),
+            unread: 0..0,
+            head: Vec::new(),
+        })
+    }
+
+    /// The next frame. Nothing is lost when the future is dropped.
+    pub(crate) async fn receive(&mut self) -> Result<Frame, ChannelError> {
+        loop {
+            while !self.unread.is_empty() {
+                let (used, frame) = self.decoder.feed(&self.scratch[self.unread.clone()])?;
+                self.unread.start += used;
+                if let Some(frame) = frame {
+                    return Ok(frame);
+                }
+            }
+            let count = self.read().await?;
+            self.unread = 0..count;
+        }
+    }
+
+    /// Whether the guest has sent bytes that were not asked for.
+    pub(crate) fn has_unread(&self) -> bool {
+        !self.unread.is_empty() || !self.decoder.is_at_boundary()
+    }
+
+    async fn read(&mut self) -> Result<usize, ChannelError> {
+        loop {
+            match self.socket.read(&mut self.scratch).await {
+                Ok(0) => return Err(ChannelError::Closed),
+                Ok(count) => return Ok(count),
+                Err(error) => match error.kind() {
+                    io::ErrorKind::Interrupted => {}
+                    io::ErrorKind::ConnectionReset => return Err(ChannelError::Closed),
+                    _ => return Err(ChannelError::Io(error)),
+                },
+            }
+        }
+    }
+
+    /// Sends an event: one system call when the socket takes it whole.
+    pub(crate) async fn send_event(
+        &mut self,
+        request_id: RequestId,
+        deadline_ms: u64,
+        is_streaming: bool,
+        meta: &[u8],
+        payload: &Bytes,
+    ) -> Result<(), ChannelError> {
+        frame::encode_event(
+            &mut self.head,
+            request_id,
+            deadline_ms,
+            is_streaming,
+            meta,
+            payload.len(),
+        )
+        .map_err(|error| ChannelError::Io(io::Error::new(io::ErrorKind::InvalidInput, error)))?;
+        let total = self.head.len() + payload.len();
+        let mut sent = 0;
+        while sent < total {
+            let head = &self.head[sent.min(self.head.len())..];
+            let body = &payload[sent.saturating_sub(self.head.len())..];
+            match write(&self.socket, head, body) {
+                Ok(count) => sent += count,
+                Err(error) => match error.kind() {
+                    io::ErrorKind::WouldBlock => self.socket.writable().await.map_err(ChannelError::Io)?,
+                    io::ErrorKind::Interrupted => {}
+                    io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => return Err(ChannelError::Closed),
+                    _ => return Err(ChannelError::Io(error)),
+                },
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Writes what goes at once, without the signal that a closed socket would bring.
+fn write(socket: &UnixStream, head: &[u8], body: &[u8]) -> io::Result<usize> {
+    socket.try_io(Interest::WRITABLE, || {
+        let parts = [IoSlice::new(head), IoSlice::new(body)];
+        let mut ancillary = SendAncillaryBuffer::default();
+        Ok(rustix::net::sendmsg(
+            socket,
+            &parts,
+            &mut ancillary,
+            SendFlags::NOSIGNAL,
+        )?)
+    })
+}

@@ -1,0 +1,120 @@
+//! Starts environments: a built sandbox, a started runtime, a loaded function.
+
+use std::sync::Arc;
+
+use ephyra_core::digest::Digest;
+use ephyra_core::environment::{Environment, LaunchError, Launcher as Launch};
+use ephyra_core::logs::LogSink;
+use ephyra_core::revision::Revision;
+use ephyra_sandbox::sandbox::Sandbox;
+use ephyra_sandbox::supervisor::StartCommand;
+use futures_util::future::BoxFuture;
+
+use crate::environment::{GuestEnvironment, Opening};
+use crate::runtime::{Bootstrap, Runtime, RuntimeKind, command};
+use crate::variables::{Credentials, variables};
+use crate::watch::now_ms;
+
+/// Builds sandboxes and knows what is on the machine.
+pub trait Builder: Send + Sync + 'static {
+    /// The runtime of this identifier, or [`LaunchError::RuntimeAbsent`].
+    fn runtime(&self, identifier: &str) -> Result<Runtime, LaunchError>;
+
+    /// Where the revision's `bootstrap` is, for a provided runtime. It need not be a file that runs: that shows.
+    fn bootstrap(&self, revision: &Revision) -> Option<Bootstrap>;
+
+    /// Builds a sandbox for a revision, whose pid 1 then waits for its command. For a provided runtime it has a listener.
+    fn build(&self, revision: &Revision, runtime: &Runtime) -> BoxFuture<'static, Result<Sandbox, LaunchError>>;
+}
+
+/// Starts environments in sandboxes from a [`Builder`].
+#[derive(Clone)]
+pub struct Launcher {
+    builder: Arc<dyn Builder>,
+    logs: Arc<dyn LogSink>,
+}
+
+impl Launcher {
+    /// A launcher whose environments log to `logs`.
+    pub fn new(builder: Arc<dyn Builder>, logs: Arc<dyn LogSink>) -> Self {
+        Self { builder, logs }
+    }
+
+    async fn start(self, revision: Arc<Revision>) -> Result<Box<dyn Environment>, LaunchError> {
+        let runtime = self.builder.runtime(&revision.runtime)?;
+        let bootstrap = match runtime.kind {
+            RuntimeKind::Provided => self.builder.bootstrap(&revision),
+            RuntimeKind::Python | RuntimeKind::Node => None,
+        };
+        let sandbox = self.builder.build(&revision, &runtime).await?;
+        let stream = stream_name(&revision, &sandbox.id.simple(), now_ms());
+        let command = command(&revision, &runtime, bootstrap).map(|arguments| StartCommand {
+            arguments,
+            variables: variables(&revision, &runtime, &stream, &Credentials::random()),
+            directory: "/var/task".to_owned(),
+        });
+        let opening = Opening {
+            log: self.logs.open(&revision.logging.group, &stream),
+            runtime_version: version_of(&runtime),
+            runtime_arn: arn_of(&revision, &runtime),
+            runtime,
+            revision,
+        };
+        let mut environment = GuestEnvironment::open(sandbox, opening)?;
+        environment.initialise(command).await?;
+        Ok(Box::new(environment))
+    }
+}
+
+impl Launch for Launcher {
+    fn launch(&self, revision: Arc<Revision>) -> BoxFuture<'static, Result<Box<dyn Environment>, LaunchError>> {
+        Box::pin(self.clone().start(revision))
+    }
+}
+
+/// `YYYY/MM/DD/[VERSION]` and the environment's 32 hexadecimal digits.
+fn stream_name(revision: &Revision, environment: &str, now_ms: i64) -> String {
+    let day = jiff::Timestamp::from_millisecond(now_ms).unwrap_or_default();
+    format!("{}/[{}]{environment}", day.strftime("%Y/%m/%d"), revision.version)
+}
+
+/// As in INIT_START, such as `python:3.13.1`.
+fn version_of(runtime: &Runtime) -> String {
+    match runtime.kind {
+        RuntimeKind::Python => format!("python:{}", runtime.version),
+        RuntimeKind::Node => format!("nodejs:{}", runtime.version),
+        RuntimeKind::Provided => runtime.identifier.replacen('.', ":", 1),
+    }
+}
+
+/// A name for exactly this runtime, of the form that AWS gives one.
+fn arn_of(revision: &Revision, runtime: &Runtime) -> String {
+    let region = revision.function_arn.split(':').nth(3).unwrap_or_default();
+    format!(
+        "arn:aws:lambda:{region}::runtime:{}",
+        Digest::of(version_of(runtime).as_bytes())
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runtimes_have_versions_and_names() {
+        let runtime = |identifier: &str, kind, version: &str| Runtime {
+            identifier: identifier.to_owned(),
+            kind,
+            executable: String::new(),
+            version: version.to_owned(),
+        };
+        assert_eq!(
+            version_of(&runtime("python3.13", RuntimeKind::Python, "3.13.1")),
+            "python:3.13.1"
+        );
+        assert_eq!(
+            version_of(&runtime("provided.al2023", RuntimeKind::Provided, "")),
+            "provided:al2023"
+        );
+    }
+}

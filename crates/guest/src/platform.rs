@@ -1,0 +1,320 @@
+//! The platform's own log lines, as text and as JSON: pure formatting.
+//!
+//! Sources: <https://docs.aws.amazon.com/lambda/latest/dg/telemetry-schema-reference.html> for the records, and
+//! <https://docs.aws.amazon.com/lambda/latest/dg/monitoring-cloudwatchlogs-log-level.html> for their levels.
+
+use std::time::Duration;
+
+use ephyra_core::id::{RequestId, Version};
+use ephyra_core::revision::LogLevel;
+use serde_json::{Value, json};
+
+/// Something that the platform logs.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Event<'a> {
+    /// An environment begins to initialise.
+    InitStart {
+        runtime: &'a str,
+        runtime_arn: &'a str,
+        function: &'a str,
+        version: Version,
+    },
+    /// Initialisation went well.
+    InitDone { duration: Duration },
+    /// Initialisation failed; `Err("timeout")`-like statuses carry no error type.
+    InitFailed {
+        duration: Duration,
+        phase: &'static str,
+        status: Status<'a>,
+    },
+    /// An invocation begins.
+    Start { request_id: RequestId, version: Version },
+    /// The handler is done.
+    RuntimeDone {
+        request_id: RequestId,
+        duration: Duration,
+        bytes: u64,
+        status: Status<'a>,
+    },
+    /// An invocation is over.
+    Report {
+        request_id: RequestId,
+        figures: Figures,
+        status: Status<'a>,
+    },
+}
+
+/// How a phase ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Status<'a> {
+    Success,
+    /// The function raised an error: said in JSON, but not in text, where AWS keeps silent about it.
+    Failure(&'a str),
+    /// The environment is lost.
+    Error(&'a str),
+    Timeout,
+}
+
+/// The figures of a report.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Figures {
+    pub(crate) duration: Duration,
+    pub(crate) billed_ms: u64,
+    pub(crate) memory_mb: u32,
+    pub(crate) peak_memory_mb: u64,
+    pub(crate) init: Option<Duration>,
+}
+
+impl Status<'_> {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Success => "success",
+            Self::Failure(_) | Self::Error(_) => "error",
+            Self::Timeout => "timeout",
+        }
+    }
+
+    fn to_text(self) -> String {
+        match self {
+            Self::Success | Self::Failure(_) => String::new(),
+            Self::Error(error_type) => format!("Status: error\tError Type: {error_type}"),
+            Self::Timeout => "Status: timeout".to_owned(),
+        }
+    }
+
+    fn write_to(self, record: &mut Value) {
+        record["status"] = self.as_str().into();
+        if let Self::Failure(error_type) | Self::Error(error_type) = self {
+            record["errorType"] = error_type.into();
+        }
+    }
+}
+
+/// Milliseconds with two decimals, as AWS rounds them.
+fn ms(duration: Duration) -> String {
+    format!("{:.2}", duration.as_secs_f64() * 1000.0)
+}
+
+/// Milliseconds as a JSON number of at most three decimals.
+fn ms_number(duration: Duration) -> Value {
+    let us = u32::try_from(duration.as_micros()).unwrap_or(u32::MAX);
+    json!(f64::from(us) / 1000.0)
+}
+
+impl Event<'_> {
+    /// The text lines: END stands before REPORT; what text does not know is empty.
+    pub(crate) fn to_text(self) -> String {
+        match self {
+            Self::InitStart {
+                runtime, runtime_arn, ..
+            } => {
+                format!("INIT_START Runtime Version: {runtime}\tRuntime Version ARN: {runtime_arn}")
+            }
+            Self::InitDone { .. } => String::new(),
+            Self::InitFailed {
+                duration,
+                phase,
+                status,
+            } => {
+                format!(
+                    "INIT_REPORT Init Duration: {} ms\tPhase: {phase}\t{}",
+                    ms(duration),
+                    status.to_text()
+                )
+            }
+            Self::Start { request_id, version } => format!("START RequestId: {request_id} Version: {version}"),
+            Self::RuntimeDone { request_id, .. } => format!("END RequestId: {request_id}"),
+            Self::Report {
+                request_id,
+                figures,
+                status,
+            } => {
+                let init = figures
+                    .init
+                    .map(|init| format!("Init Duration: {} ms\t", ms(init)))
+                    .unwrap_or_default();
+                format!(
+                    "REPORT RequestId: {request_id}\tDuration: {} ms\tBilled Duration: {} ms\tMemory Size: {} MB\t\
+                     Max Memory Used: {} MB\t{init}{}",
+                    ms(figures.duration),
+                    figures.billed_ms,
+                    figures.memory_mb,
+                    figures.peak_memory_mb,
+                    status.to_text(),
+                )
+            }
+        }
+    }
+
+    /// The level of the JSON record.
+    pub(crate) fn level(self) -> LogLevel {
+        match self {
+            Self::InitStart { .. }
+            | Self::Start { .. }
+            | Self::Report {
+                status: Status::Success,
+                ..
+            } => LogLevel::Info,
+            Self::InitDone { .. }
+            | Self::RuntimeDone {
+                status: Status::Success,
+                ..
+            } => LogLevel::Debug,
+            Self::InitFailed { .. } | Self::RuntimeDone { .. } | Self::Report { .. } => LogLevel::Warn,
+        }
+    }
+
+    /// The JSON record; `time` is RFC 3339.
+    pub(crate) fn to_json(self, time: &str) -> String {
+        let (kind, record) = match self {
+            Self::InitStart {
+                runtime,
+                runtime_arn,
+                function,
+                version,
+            } => (
+                "platform.initStart",
+                json!({
+                    "initializationType": "on-demand", "phase": "init", "runtimeVersion": runtime,
+                    "runtimeVersionArn": runtime_arn, "functionName": function,
+                    "functionVersion": version.to_string(),
+                }),
+            ),
+            Self::InitDone { duration } => (
+                "platform.initReport",
+                json!({
+                    "initializationType": "on-demand", "phase": "init", "status": "success",
+                    "metrics": { "durationMs": ms_number(duration) },
+                }),
+            ),
+            Self::InitFailed {
+                duration,
+                phase,
+                status,
+            } => {
+                let mut record = json!({
+                    "initializationType": "on-demand", "phase": phase,
+                    "metrics": { "durationMs": ms_number(duration) },
+                });
+                status.write_to(&mut record);
+                ("platform.initReport", record)
+            }
+            Self::Start { request_id, version } => (
+                "platform.start",
+                json!({ "requestId": request_id, "version": version.to_string() }),
+            ),
+            Self::RuntimeDone {
+                request_id,
+                duration,
+                bytes,
+                status,
+            } => {
+                let mut record = json!({
+                    "requestId": request_id,
+                    "metrics": { "durationMs": ms_number(duration), "producedBytes": bytes },
+                });
+                status.write_to(&mut record);
+                ("platform.runtimeDone", record)
+            }
+            Self::Report {
+                request_id,
+                figures,
+                status,
+            } => {
+                let mut metrics = json!({
+                    "durationMs": ms_number(figures.duration), "billedDurationMs": figures.billed_ms,
+                    "memorySizeMB": figures.memory_mb, "maxMemoryUsedMB": figures.peak_memory_mb,
+                });
+                if let Some(init) = figures.init {
+                    metrics["initDurationMs"] = ms_number(init);
+                }
+                let mut record = json!({ "requestId": request_id, "metrics": metrics });
+                status.write_to(&mut record);
+                ("platform.report", record)
+            }
+        };
+        json!({ "time": time, "type": kind, "record": record }).to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ID: RequestId = RequestId::from_bytes([0; 16]);
+    const ID_TEXT: &str = "00000000-0000-0000-0000-000000000000";
+
+    fn report(init: Option<Duration>, status: Status<'static>) -> Event<'static> {
+        let figures = Figures {
+            duration: Duration::from_micros(2904),
+            billed_ms: 3,
+            memory_mb: 128,
+            peak_memory_mb: 36,
+            init,
+        };
+        Event::Report {
+            request_id: ID,
+            figures,
+            status,
+        }
+    }
+
+    #[test]
+    fn text_lines_are_those_of_aws() {
+        let head = format!(
+            "REPORT RequestId: {ID_TEXT}\tDuration: 2.90 ms\tBilled Duration: 3 ms\tMemory Size: 128 MB\t\
+             Max Memory Used: 36 MB\t"
+        );
+        let init = Some(Duration::from_micros(110_100));
+        for (event, want) in [
+            (report(None, Status::Success), head.clone()),
+            (report(None, Status::Failure("Exception")), head.clone()),
+            (
+                report(init, Status::Success),
+                format!("{head}Init Duration: 110.10 ms\t"),
+            ),
+            (
+                report(init, Status::Timeout),
+                format!("{head}Init Duration: 110.10 ms\tStatus: timeout"),
+            ),
+            (
+                report(None, Status::Error("Runtime.ExitError")),
+                format!("{head}Status: error\tError Type: Runtime.ExitError"),
+            ),
+            (
+                Event::Start {
+                    request_id: ID,
+                    version: Version::Latest,
+                },
+                format!("START RequestId: {ID_TEXT} Version: $LATEST"),
+            ),
+            (
+                Event::InitFailed {
+                    duration: Duration::from_micros(9_999_790),
+                    phase: "init",
+                    status: Status::Timeout,
+                },
+                "INIT_REPORT Init Duration: 9999.79 ms\tPhase: init\tStatus: timeout".to_owned(),
+            ),
+        ] {
+            assert_eq!(event.to_text(), want);
+        }
+    }
+
+    #[test]
+    fn records_are_those_of_the_telemetry_schema() {
+        let event = report(Some(Duration::from_millis(110)), Status::Failure("Exception"));
+        assert_eq!(event.level(), LogLevel::Warn);
+        let want = json!({
+            "time": "T", "type": "platform.report",
+            "record": {
+                "requestId": ID_TEXT, "status": "error", "errorType": "Exception",
+                "metrics": {
+                    "durationMs": 2.904, "billedDurationMs": 3, "memorySizeMB": 128, "maxMemoryUsedMB": 36,
+                    "initDurationMs": 110.0,
+                },
+            },
+        });
+        assert_eq!(serde_json::from_str::<Value>(&event.to_json("T")).unwrap(), want);
+    }
+}

@@ -1,0 +1,111 @@
+//! The runtimes: what is started in a guest, and the files of ours that it needs.
+
+use ephyra_core::revision::Revision;
+
+/// How a runtime is spoken to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum RuntimeKind {
+    /// Our Python runtime, over frames.
+    Python,
+    /// Our Node runtime, over frames.
+    Node,
+    /// The function's own `bootstrap`, over the HTTP Runtime API.
+    Provided,
+}
+
+/// A runtime that is on this machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Runtime {
+    /// Such as `python3.13`, `nodejs22.x` or `provided.al2023`.
+    pub identifier: String,
+    /// How it is spoken to.
+    pub kind: RuntimeKind,
+    /// The interpreter's absolute path in the sandbox; empty when provided.
+    pub executable: String,
+    /// The interpreter's version, such as `3.13.1`; empty when provided.
+    pub version: String,
+}
+
+/// Where a provided runtime's `bootstrap` is: the package goes before the layers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bootstrap {
+    /// `/var/task/bootstrap`.
+    Task,
+    /// `/opt/bootstrap`.
+    Layer,
+}
+
+impl Bootstrap {
+    /// Its path in the sandbox.
+    pub const fn path(self) -> &'static str {
+        match self {
+            Self::Task => "/var/task/bootstrap",
+            Self::Layer => "/opt/bootstrap",
+        }
+    }
+}
+
+/// A file of ours for `/var/runtime`.
+#[derive(Clone, Copy, Debug)]
+pub struct Asset {
+    /// The runtime that needs it.
+    pub kind: RuntimeKind,
+    /// Its path below `/var/runtime`.
+    pub path: &'static str,
+    /// What it holds.
+    pub bytes: &'static [u8],
+}
+
+macro_rules! asset {
+    ($kind:ident, $folder:literal, $path:literal) => {
+        Asset {
+            kind: RuntimeKind::$kind,
+            path: $path,
+            bytes: include_bytes!(concat!("../../../runtimes/", $folder, "/", $path)),
+        }
+    };
+}
+
+/// The files that managed runtimes need in `/var/runtime`, world-readable and without write permission.
+pub const fn assets() -> &'static [Asset] {
+    &[
+        asset!(Python, "python", "bootstrap.py"),
+        asset!(Python, "python", "ephyra_runtime/__init__.py"),
+        asset!(Python, "python", "ephyra_runtime/loop.py"),
+        asset!(Python, "python", "ephyra_runtime/faults.py"),
+        asset!(Python, "python", "ephyra_runtime/logs.py"),
+    ]
+}
+
+/// The program and its arguments that start a managed runtime; `AWS_LAMBDA_EXEC_WRAPPER` goes before all of it.
+/// For a provided one it is `bootstrap` alone; `None` when that is missing.
+pub fn command(revision: &Revision, runtime: &Runtime, bootstrap: Option<Bootstrap>) -> Option<Vec<String>> {
+    let mut arguments: Vec<String> = match runtime.kind {
+        RuntimeKind::Provided => return Some(vec![bootstrap?.path().to_owned()]),
+        RuntimeKind::Python => {
+            // UTF-8 whatever locales the machine has; no folder of packages in a home that is not there.
+            ["-X", "utf8", "-s", "/var/runtime/bootstrap.py"]
+                .map(str::to_owned)
+                .to_vec()
+        }
+        RuntimeKind::Node => {
+            // V8 cannot see the memory limit from inside; the rest is for what is not its heap.
+            let heap = format!("--max-old-space-size={}", revision.memory_mb * 9 / 10);
+            vec![heap, "/var/runtime/index.js".to_owned()]
+        }
+    };
+    arguments.insert(0, runtime.executable.clone());
+    if let Some(wrapper) = wrapper(revision, runtime) {
+        arguments.insert(0, wrapper.to_owned());
+    }
+    Some(arguments)
+}
+
+/// The wrapper script of a managed runtime, if the function names one.
+pub(crate) fn wrapper<'a>(revision: &'a Revision, runtime: &Runtime) -> Option<&'a str> {
+    let (_, path) = revision
+        .variables
+        .iter()
+        .find(|(name, _)| name == "AWS_LAMBDA_EXEC_WRAPPER")?;
+    (runtime.kind != RuntimeKind::Provided && !path.is_empty()).then_some(path)
+}

@@ -1,0 +1,5 @@
+//! The real interpreters, driven through environments without isolation.
+#![allow(clippy::unwrap_used, reason = "a test panics by design")]
+
+mod python;
+mod support;

@@ -1,0 +1,389 @@
+//! A sandbox without isolation: the real interpreters, started by a thread that plays the sandbox's pid 1.
+
+use std::fs::File;
+use std::io;
+use std::net::TcpListener;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use ephyra_core::digest::Digest;
+use ephyra_core::environment::{Environment, Execution, LaunchError, Launcher as _};
+use ephyra_core::id::{EnvironmentId, RequestId, RevisionId, Version};
+use ephyra_core::invocation::{Invocation, StreamPart};
+use ephyra_core::logs::{LogSink, LogStream};
+use ephyra_core::revision::{LogFormat, LogLevel, Logging, Revision};
+use ephyra_guest::{Bootstrap, Builder, Launcher, Runtime, RuntimeKind};
+use ephyra_sandbox::sandbox::{Controls, Sandbox};
+use ephyra_sandbox::supervisor::{Notice, StartCommand};
+use futures_util::future::BoxFuture;
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, socketpair};
+use rustix::process::{Pid, Signal};
+use serde_json::Value;
+use tokio::sync::mpsc;
+
+/// Log lines in memory.
+#[derive(Clone, Default)]
+pub(crate) struct Lines(pub(crate) Arc<Mutex<Vec<String>>>);
+
+impl LogSink for Lines {
+    fn open(&self, _group: &str, _stream: &str) -> Box<dyn LogStream> {
+        Box::new(self.clone())
+    }
+}
+
+impl LogStream for Lines {
+    fn append(&mut self, _timestamp_ms: i64, message: &[u8]) {
+        self.0
+            .lock()
+            .unwrap()
+            .push(String::from_utf8(message.to_vec()).unwrap());
+    }
+    fn flush(&mut self) {}
+}
+
+/// What the test sees and steers of a sandbox.
+#[derive(Default)]
+pub(crate) struct Shared {
+    pub(crate) group: AtomicI32,
+    pub(crate) oom_kills: AtomicU64,
+    pub(crate) freezes: AtomicU64,
+    pub(crate) thaws: AtomicU64,
+    pub(crate) caps: AtomicU64,
+}
+
+struct FakeControls(Arc<Shared>);
+
+impl FakeControls {
+    fn signal(&self, signal: Signal) {
+        if let Some(group) = Pid::from_raw(self.0.group.load(Ordering::SeqCst)) {
+            let _gone_already = rustix::process::kill_process_group(group, signal);
+        }
+    }
+}
+
+impl Drop for FakeControls {
+    fn drop(&mut self) {
+        self.signal(Signal::KILL);
+    }
+}
+
+impl Controls for FakeControls {
+    fn freeze(&mut self) -> io::Result<()> {
+        self.0.freezes.fetch_add(1, Ordering::SeqCst);
+        self.signal(Signal::STOP);
+        Ok(())
+    }
+    fn thaw(&mut self) -> io::Result<()> {
+        self.0.thaws.fetch_add(1, Ordering::SeqCst);
+        self.signal(Signal::CONT);
+        Ok(())
+    }
+    fn cap_cpu(&mut self) -> io::Result<()> {
+        self.0.caps.fetch_add(1, Ordering::SeqCst);
+        Ok(())
+    }
+    fn cpu_time(&self) -> io::Result<Duration> {
+        Ok(Duration::from_millis(5))
+    }
+    fn peak_memory_bytes(&self) -> io::Result<u64> {
+        Ok(36 << 20)
+    }
+    fn oom_kills(&self) -> io::Result<u64> {
+        Ok(self.0.oom_kills.load(Ordering::SeqCst))
+    }
+    fn end(self: Box<Self>) -> BoxFuture<'static, ()> {
+        Box::pin(async move { drop(self) })
+    }
+}
+
+struct FakeBuilder {
+    task: PathBuf,
+    runtime: Runtime,
+    shared: Arc<Shared>,
+}
+
+impl Builder for FakeBuilder {
+    fn runtime(&self, _identifier: &str) -> Result<Runtime, LaunchError> {
+        Ok(self.runtime.clone())
+    }
+
+    fn bootstrap(&self, _revision: &Revision) -> Option<Bootstrap> {
+        self.task.join("bootstrap").exists().then_some(Bootstrap::Task)
+    }
+
+    fn build(&self, _revision: &Revision, _runtime: &Runtime) -> BoxFuture<'static, Result<Sandbox, LaunchError>> {
+        let pair = |kind| socketpair(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None).unwrap();
+        let (control, inner_control) = pair(SocketType::STREAM);
+        let (supervisor, inner_supervisor) = pair(SocketType::SEQPACKET);
+        let (output, inner_output) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let (task, shared) = (self.task.clone(), self.shared.clone());
+        std::thread::spawn(move || {
+            first_process(&task, &address, &shared, inner_control, &inner_supervisor, inner_output)
+        });
+        let sandbox = Sandbox {
+            id: EnvironmentId::new(),
+            control,
+            supervisor,
+            output,
+            listener: Some(listener.into()),
+            controls: Box::new(FakeControls(self.shared.clone())),
+            built_in: Duration::from_millis(1),
+        };
+        Box::pin(async move { Ok(sandbox) })
+    }
+}
+
+fn first_process(task: &Path, api: &str, shared: &Shared, control: OwnedFd, supervisor: &OwnedFd, output: OwnedFd) {
+    let mut packet = vec![0; 65536];
+    let Ok((_, length @ 1..)) = rustix::net::recv(supervisor, &mut packet[..], RecvFlags::empty()) else {
+        return;
+    };
+    let command = StartCommand::decode(&packet[..length]).unwrap();
+    let runtimes = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../runtimes");
+    let place = |text: &str| {
+        text.replace("/var/task", task.to_str().unwrap())
+            .replace(
+                "/var/runtime/bootstrap.py",
+                runtimes.join("python/bootstrap.py").to_str().unwrap(),
+            )
+            .replace(
+                "/var/runtime/index.js",
+                runtimes.join("node/index.js").to_str().unwrap(),
+            )
+            .replace("127.0.0.1:9001", api)
+    };
+    let arguments: Vec<String> = command.arguments.iter().map(|argument| place(argument)).collect();
+    let notice = if Path::new(&arguments[0]).exists() {
+        let error_output = output.as_fd().try_clone_to_owned().unwrap();
+        let mut child = Command::new("/bin/sh")
+            .args(["-c", "exec 3<&0 0</dev/null; exec \"$@\"", "sh"])
+            .args(&arguments)
+            .env_clear()
+            .envs(command.variables.iter().map(|(name, value)| (name, place(value))))
+            .env("LD_LIBRARY_PATH", "")
+            .current_dir(task)
+            .stdin(Stdio::from(control))
+            .stdout(Stdio::from(output))
+            .stderr(Stdio::from(error_output))
+            .process_group(0)
+            .spawn()
+            .unwrap();
+        shared.group.store(child.id().try_into().unwrap(), Ordering::SeqCst);
+        let status = child.wait().unwrap();
+        match status.signal() {
+            Some(signal) => Notice::Signalled(signal.try_into().unwrap()),
+            None => Notice::Exited(status.code().unwrap().try_into().unwrap()),
+        }
+    } else {
+        Notice::ExecFailed(2)
+    };
+    let _host_has_gone = rustix::net::send(supervisor, &notice.encode().unwrap(), SendFlags::NOSIGNAL);
+}
+
+/// A function and the means to run it.
+pub(crate) struct Rig {
+    pub(crate) folder: tempfile::TempDir,
+    pub(crate) revision: Revision,
+    pub(crate) lines: Lines,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) runtime: Runtime,
+}
+
+impl Rig {
+    pub(crate) fn new(runtime: Runtime, handler: &str, files: &[(&str, &str)]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        for (path, text) in files {
+            let path = folder.path().join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        }
+        let revision = Revision {
+            id: RevisionId::new(),
+            function: "work".parse().unwrap(),
+            version: Version::Latest,
+            function_arn: "arn:aws:lambda:eu-west-1:000000000000:function:work".to_owned(),
+            runtime: runtime.identifier.clone(),
+            handler: handler.to_owned(),
+            code: Digest::of(b""),
+            layers: Vec::new(),
+            memory_mb: 128,
+            ephemeral_storage_mb: 512,
+            timeout_seconds: 20,
+            variables: Vec::new(),
+            logging: Logging {
+                format: LogFormat::Text,
+                application_level: LogLevel::Info,
+                system_level: LogLevel::Info,
+                group: "/aws/lambda/work".to_owned(),
+            },
+        };
+        Self {
+            folder,
+            revision,
+            lines: Lines::default(),
+            shared: Arc::default(),
+            runtime,
+        }
+    }
+
+    pub(crate) fn python(handler: &str, source: &str) -> Self {
+        Self::new(python(), handler, &[("app.py", source)])
+    }
+
+    pub(crate) fn node(handler: &str, files: &[(&str, &str)]) -> Self {
+        Self::new(node(), handler, files)
+    }
+
+    pub(crate) fn provided(source: &str) -> Self {
+        use std::os::unix::fs::PermissionsExt;
+        let runtime = Runtime {
+            identifier: "provided.al2023".to_owned(),
+            kind: RuntimeKind::Provided,
+            executable: String::new(),
+            version: String::new(),
+        };
+        let rig = Self::new(runtime, "app.handler", &[("bootstrap", source)]);
+        let path = rig.folder.path().join("bootstrap");
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        rig
+    }
+
+    pub(crate) fn timeout(mut self, seconds: u32) -> Self {
+        self.revision.timeout_seconds = seconds;
+        self
+    }
+
+    pub(crate) fn json(mut self, application_level: LogLevel, system_level: LogLevel) -> Self {
+        self.revision.logging = Logging {
+            format: LogFormat::Json,
+            application_level,
+            system_level,
+            group: "/g".to_owned(),
+        };
+        self
+    }
+
+    pub(crate) fn variable(mut self, name: &str, value: &str) -> Self {
+        self.revision.variables.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    pub(crate) async fn try_launch(&self) -> Result<Box<dyn Environment>, LaunchError> {
+        let builder = FakeBuilder {
+            task: self.folder.path().to_owned(),
+            runtime: self.runtime.clone(),
+            shared: self.shared.clone(),
+        };
+        Launcher::new(Arc::new(builder), Arc::new(self.lines.clone()))
+            .launch(Arc::new(self.revision.clone()))
+            .await
+    }
+
+    pub(crate) async fn launch(&self) -> Box<dyn Environment> {
+        self.try_launch().await.unwrap()
+    }
+
+    pub(crate) fn invocation(&self, payload: &str) -> Invocation {
+        Invocation {
+            request_id: RequestId::new(),
+            revision: Arc::new(self.revision.clone()),
+            invoked_arn: format!("{}:live", self.revision.function_arn),
+            payload: Bytes::from(payload.to_owned()),
+            client_context: None,
+            trace_id: None,
+            wants_log_tail: false,
+            stream: None,
+            received: Instant::now(),
+        }
+    }
+
+    /// Launches, invokes once, and gives back what is left.
+    pub(crate) async fn once(&self, payload: &str) -> (Option<Box<dyn Environment>>, Execution) {
+        self.launch().await.invoke(self.invocation(payload)).await
+    }
+
+    pub(crate) fn lines(&self) -> Vec<String> {
+        self.lines.0.lock().unwrap().clone()
+    }
+
+    /// Whether a line was logged that holds `text`.
+    #[track_caller]
+    pub(crate) fn has_logged(&self, text: &str) {
+        let lines = self.lines();
+        assert!(
+            lines.iter().any(|line| line.contains(text)),
+            "{text:?} is not in {lines:#?}"
+        );
+    }
+}
+
+pub(crate) fn python() -> Runtime {
+    let executable = std::env::var("EPHYRA_TEST_PYTHON").unwrap_or_else(|_| "/usr/bin/python3".to_owned());
+    Runtime {
+        identifier: "python3.11".to_owned(),
+        kind: RuntimeKind::Python,
+        executable,
+        version: "3.11".to_owned(),
+    }
+}
+
+pub(crate) fn node() -> Runtime {
+    let executable = std::env::var("EPHYRA_TEST_NODE").unwrap_or_else(|_| "/usr/bin/node".to_owned());
+    Runtime {
+        identifier: "nodejs20.x".to_owned(),
+        kind: RuntimeKind::Node,
+        executable,
+        version: "20".to_owned(),
+    }
+}
+
+/// The answer as JSON.
+#[track_caller]
+pub(crate) fn answer(execution: &Execution) -> Value {
+    match &execution.result {
+        Ok(bytes) => serde_json::from_slice(bytes).unwrap(),
+        Err(error) => panic!(
+            "it failed: {} {}",
+            error.error_type,
+            String::from_utf8_lossy(&error.payload)
+        ),
+    }
+}
+
+/// The failure's type and document.
+#[track_caller]
+pub(crate) fn failure(execution: &Execution) -> (String, Value) {
+    let error = execution.result.as_ref().unwrap_err();
+    (
+        error.error_type.clone(),
+        serde_json::from_slice(&error.payload).unwrap(),
+    )
+}
+
+/// Invokes with a stream and gathers it: the environment, the execution, the content types and the bytes.
+pub(crate) async fn stream(
+    rig: &Rig,
+    environment: Box<dyn Environment>,
+    payload: &str,
+) -> (Option<Box<dyn Environment>>, Execution, Vec<StreamPart>) {
+    let (sender, mut receiver) = mpsc::channel(4);
+    let mut invocation = rig.invocation(payload);
+    invocation.stream = Some(sender);
+    let gather = async {
+        let mut parts = Vec::new();
+        while let Some(part) = receiver.recv().await {
+            parts.push(part);
+        }
+        parts
+    };
+    let ((environment, execution), parts) = tokio::join!(environment.invoke(invocation), gather);
+    (environment, execution, parts)
+}

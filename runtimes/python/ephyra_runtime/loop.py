@@ -1,0 +1,299 @@
+"""Loads the function and serves events over descriptor 3 (crates/guest/PROTOCOL.md).
+
+Little is imported here, because each start pays for it: what only a failure or a logger needs is in `faults` and
+`logs`.
+"""
+
+import os
+import sys
+import time
+from json import JSONDecoder, JSONEncoder
+
+_CONTROL = 3
+_EVENT = 0x01
+_BOOTED = 0x81
+_READY = 0x82
+_INIT_ERROR = 0x83
+_RESPONSE = 0x84
+_ERROR = 0x85
+_HEADER = 8
+_EVENT_HEAD = 32
+_MAX_BODY = 0xFFFFFFFF
+
+# The identifier of the invocation that runs, for log records; None while the function loads.
+request_id = None
+
+_environ = os.environ
+_decode = JSONDecoder().decode
+
+
+class Fault(Exception):
+    """A failure that the runtime itself found, with Lambda's name for it."""
+
+    def __init__(self, kind, message, trace=None):
+        Exception.__init__(self, message)
+        self.kind = kind
+        self.message = message
+        self.trace = trace or []
+
+
+class Client:
+    """The mobile application that called, out of the client context."""
+
+    __slots__ = ("installation_id", "app_title", "app_version_name", "app_version_code", "app_package_name")
+
+    def __init__(self, values):
+        for name in self.__slots__:
+            setattr(self, name, values.get(name))
+
+
+class ClientContext:
+    """What the caller sent as X-Amz-Client-Context."""
+
+    __slots__ = ("custom", "env", "client")
+
+    def __init__(self, values):
+        self.custom = values.get("custom")
+        self.env = values.get("env")
+        client = values.get("client")
+        self.client = Client(client) if isinstance(client, dict) else None
+
+
+class CognitoIdentity:
+    """The caller's Cognito identity; its members are None when there is none."""
+
+    __slots__ = ("cognito_identity_id", "cognito_identity_pool_id")
+
+    def __init__(self, values):
+        self.cognito_identity_id = values.get("cognitoIdentityId")
+        self.cognito_identity_pool_id = values.get("cognitoIdentityPoolId")
+
+
+class LambdaContext:
+    """The second argument of a handler."""
+
+    def __init__(self, identifier, deadline_ms, meta):
+        self.aws_request_id = identifier
+        self.log_group_name = _environ.get("AWS_LAMBDA_LOG_GROUP_NAME")
+        self.log_stream_name = _environ.get("AWS_LAMBDA_LOG_STREAM_NAME")
+        self.function_name = _environ.get("AWS_LAMBDA_FUNCTION_NAME")
+        self.memory_limit_in_mb = _environ.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE")
+        self.function_version = _environ.get("AWS_LAMBDA_FUNCTION_VERSION")
+        self.invoked_function_arn = meta.get("invokedFunctionArn")
+        self.tenant_id = meta.get("tenantId")
+        context = meta.get("clientContext")
+        context = _decode(context) if context else None
+        self.client_context = ClientContext(context) if isinstance(context, dict) else None
+        self.identity = CognitoIdentity(meta.get("identity") or {})
+        self._epoch_deadline_time_in_ms = deadline_ms
+
+    def get_remaining_time_in_millis(self):
+        """Milliseconds until the deadline; 0 when it has passed."""
+        left = self._epoch_deadline_time_in_ms - int(time.time() * 1000)
+        return left if left > 0 else 0
+
+    def log(self, message):
+        """Writes a line to the log."""
+        sys.stdout.write(str(message))
+
+    def __repr__(self):
+        members = ("aws_request_id", "log_group_name", "log_stream_name", "function_name", "memory_limit_in_mb",
+                   "function_version", "invoked_function_arn", "client_context", "identity", "tenant_id")
+        return "LambdaContext([%s])" % ",".join("%s=%s" % (name, getattr(self, name)) for name in members)
+
+
+def _send(kind, head=b"", body=b""):
+    length = len(head) + len(body)
+    parts = [length.to_bytes(4, "little") + bytes((kind, 1, 0, 0)) + head, body]
+    left = _HEADER + length - os.writev(_CONTROL, parts)
+    if left:
+        rest = memoryview(b"".join(parts))
+        while left:
+            left -= os.write(_CONTROL, rest[len(rest) - left:])
+
+
+def _receive():
+    """The next event's identifier, deadline, meta and payload; ends the process when the host has gone."""
+    data = os.read(_CONTROL, 65536)
+    while len(data) < _HEADER:
+        more = os.read(_CONTROL, 65536)
+        if not more:
+            os._exit(0)
+        data += more
+    total = _HEADER + int.from_bytes(data[:4], "little")
+    if len(data) < total:
+        whole = bytearray(total)
+        whole[:len(data)] = data
+        view, filled = memoryview(whole), len(data)
+        while filled < total:
+            count = os.readv(_CONTROL, [view[filled:]])
+            if not count:
+                os._exit(0)
+            filled += count
+        data = whole
+    if data[4] != _EVENT or data[5] != 1 or len(data) != total or total < _HEADER + _EVENT_HEAD:
+        sys.stderr.write("the host sent what is not an event of protocol 1\n")
+        os._exit(70)
+    meta_at = _HEADER + _EVENT_HEAD
+    payload_at = meta_at + int.from_bytes(data[32:36], "little")
+    return data[8:24], int.from_bytes(data[24:32], "little"), data[meta_at:payload_at], data[payload_at:]
+
+
+# Decimals leave as bare numbers with all their digits. The encoder cannot write such a thing, so they pass it as
+# strings with a random mark, which `_encode` takes away again.
+_mark = None
+
+
+def _default(value):
+    global _mark
+    decimal = sys.modules.get("decimal")
+    if decimal is not None and isinstance(value, decimal.Decimal):
+        if value.is_nan():
+            return float("nan")
+        if _mark is None:
+            _mark = os.urandom(16).hex() + ":"
+        return _mark + str(value)
+    if isinstance(value, bytes):
+        return value.decode()
+    raise TypeError("Object of type %s is not JSON serializable" % type(value).__name__)
+
+
+_dump = JSONEncoder(ensure_ascii=sys.version_info < (3, 12), default=_default).encode
+_dump_ascii = JSONEncoder(default=_default).encode
+
+
+def _unmark(text):
+    if _mark is None or _mark not in text:
+        return text
+    parts = text.split('"' + _mark)
+    return parts[0] + "".join(part.replace('"', "", 1) for part in parts[1:])
+
+
+def _encode(value):
+    try:
+        return _unmark(_dump(value)).encode()
+    except UnicodeEncodeError:
+        # A lone surrogate has no form in UTF-8, only as an escape.
+        return _unmark(_dump_ascii(value)).encode()
+
+
+def _load(handler):
+    module, dot, name = handler.rpartition(".")
+    if not dot:
+        raise Fault("Runtime.MalformedHandlerName",
+                    "Bad handler '%s': not enough values to unpack (expected 2, got 1)" % handler)
+    if module.split(".")[0] in sys.builtin_module_names:
+        raise Fault("Runtime.BuiltInModuleConflict", "Cannot use built-in module %s as a handler module" % module)
+    try:
+        # `importlib.import_module` without importing importlib.
+        __import__(module.replace("/", "."))
+        loaded = sys.modules[module.replace("/", ".")]
+    except ImportError as error:
+        raise Fault("Runtime.ImportModuleError", "Unable to import module '%s': %s" % (module, error)) from None
+    except SyntaxError as error:
+        trace = ['  File "%s" Line %s\n    %s' % (error.filename, error.lineno, error.text)]
+        raise Fault("Runtime.UserCodeSyntaxError", "Syntax error in module '%s': %s" % (module, error), trace) from None
+    try:
+        return getattr(loaded, name)
+    except AttributeError:
+        raise Fault("Runtime.HandlerNotFound", "Handler '%s' missing on module '%s'" % (name, module)) from None
+
+
+def _flush():
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (AttributeError, OSError, ValueError):
+            pass  # The function has put something else there, or closed it.
+
+
+def _fail(kind, identifier_bytes, identifier):
+    from ephyra_runtime import faults
+
+    name, document = faults.report(sys.exc_info(), identifier)
+    _flush()
+    name = name.encode("utf-8", "replace")[:256].decode("utf-8", "ignore").encode()
+    _send(kind, identifier_bytes + len(name).to_bytes(2, "little") + name, document)
+
+
+def _answer(handler, identifier_bytes, deadline_ms, meta, payload):
+    try:
+        context = LambdaContext(request_id, deadline_ms, meta)
+        try:
+            event = _decode(str(payload, "utf-8"))
+        except ValueError as error:
+            raise Fault("Runtime.UnmarshalError", "Unable to unmarshal input: %s" % error) from None
+        result = handler(event, context)
+        try:
+            body = _encode(result)
+        except (TypeError, ValueError, RecursionError) as error:
+            raise Fault("Runtime.MarshalError", "Unable to marshal response: %s" % error) from None
+        if len(body) > _MAX_BODY - 16:
+            raise Fault("Function.ResponseSizeTooLarge",
+                        "Response payload size exceeded maximum allowed payload size (6291556 bytes).")
+    except Exception:
+        _fail(_ERROR, identifier_bytes, request_id)
+        return
+    _flush()
+    _send(_RESPONSE, identifier_bytes, body)
+
+
+def main():
+    """Loads the function, then serves events until the host goes."""
+    global request_id
+    os.set_inheritable(_CONTROL, False)
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(line_buffering=True)
+    _send(_BOOTED)
+    if "logging" in sys.modules:
+        from ephyra_runtime import logs
+
+        logs.install(sys.modules["logging"])
+    else:
+        sys.meta_path.insert(0, LoggingHook())
+    try:
+        handler = _load(_environ.get("_HANDLER", ""))
+    except Exception:
+        _fail(_INIT_ERROR, b"", "")
+        sys.exit(1)
+    _flush()
+    _send(_READY)
+    last_raw, meta, traced = None, {}, False
+    while True:
+        identifier, deadline_ms, raw, payload = _receive()
+        if raw != last_raw:
+            meta, last_raw = _decode(str(raw, "utf-8")), raw
+            trace_id = meta.get("traceId")
+            if trace_id:
+                _environ["_X_AMZN_TRACE_ID"] = trace_id
+                traced = True
+            elif traced:
+                _environ.pop("_X_AMZN_TRACE_ID", None)
+        digits = identifier.hex()
+        request_id = "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
+        _answer(handler, identifier, deadline_ms, meta, payload)
+
+
+class LoggingHook:
+    """Sets up `logging` at the moment someone imports it, so that a function without it does not pay for it."""
+
+    def find_spec(self, name, path=None, target=None):
+        if name != "logging":
+            return None
+        sys.meta_path.remove(self)
+        for finder in sys.meta_path:
+            spec = finder.find_spec(name, path, target)
+            if spec is not None:
+                self.loader, spec.loader = spec.loader, self
+                return spec
+        return None
+
+    def create_module(self, spec):
+        return self.loader.create_module(spec)
+
+    def exec_module(self, module):
+        module.__spec__.loader = module.__loader__ = self.loader
+        self.loader.exec_module(module)
+        from ephyra_runtime import logs
+
+        logs.install(module)
