@@ -242,6 +242,18 @@ class Server:
         rest += [f"mount {line}" for line in mounts_naming("nsfs") if any(number in line for number in kept)]
         return rest
 
+    def former(self):
+        """What is there now of the platform; the function that it gives says what of this is left later."""
+        self.look()
+        seen, namespaces = dict(self._seen), set(self._namespaces)
+
+        def left():
+            return [pid for pid, at in seen.items() if at and started(pid) == at] + [
+                name for pid in processes() if (name := network_namespace(pid)) in namespaces
+            ]
+
+        return left
+
     def parts(self):
         """The pids of the server and of the warden: (server, warden)."""
         family = {
