@@ -76,7 +76,7 @@ impl Scheduler {
             let free = self.options.memory_mb.saturating_sub(self.reserved_mb);
             let spare = (free + self.ending_mb).saturating_sub(earmarked);
             if wanted.memory_mb <= free.min(spare) {
-                self.start(wanted, effects);
+                self.start(wanted, now, effects);
                 // It goes to the end of the ring; whoever follows now stands at `turn`.
                 self.ring.remove(turn);
                 self.ring.push_back(name);
@@ -92,7 +92,7 @@ impl Scheduler {
         }
     }
 
-    fn start(&mut self, wanted: Wanted, effects: &mut Vec<Effect>) {
+    fn start(&mut self, wanted: Wanted, now: Instant, effects: &mut Vec<Effect>) {
         let slot = Slot(self.number());
         let Some(pool) = self.pools.get_mut(&wanted.revision) else {
             return;
@@ -104,6 +104,7 @@ impl Scheduler {
             revision: wanted.revision,
             memory_mb: wanted.memory_mb,
             stage: Stage::Starting,
+            started: now,
             is_ahead: wanted.since.is_none(),
             is_unused: true,
         };
@@ -167,22 +168,48 @@ impl Scheduler {
     }
 
     /// Whether an environment that was just used has to make room for another function, although invocations of its
-    /// own revision wait for it.
-    pub(super) fn has_to_yield(&self, revision: RevisionId, now: Instant) -> bool {
-        let Some(pool) = self.pools.get(&revision) else {
+    /// own revision wait for it. It has been in use for a while, so that most time goes into runs and not into starts,
+    /// and the other function has nothing, or would still have less than this one.
+    pub(super) fn has_to_yield(&self, slot: Slot, now: Instant) -> bool {
+        if self.ring.is_empty() || self.counts.starting >= self.options.max_starting {
+            return false;
+        }
+        let Some(environment) = self.environments.get(&slot) else {
             return false;
         };
-        if pool.waiters.is_empty() || self.ring.is_empty() || self.counts.starting >= self.options.max_starting {
+        let Some(pool) = self.pools.get(&environment.revision) else {
+            return false;
+        };
+        if pool.waiters.is_empty() || now < environment.started + self.options.yield_after {
             return false;
         }
         let own = &pool.revision.function;
+        let own_mb = self.memory_of(own);
         let coming = self.options.memory_mb.saturating_sub(self.reserved_mb) + self.ending_mb;
         self.ring
             .iter()
             .filter(|name| *name != own)
             .take(LOOKED_AT)
-            .filter_map(|name| self.wanted(name, now))
-            .any(|wanted| wanted.memory_mb > coming && self.is_due(wanted, now))
+            .any(|name| {
+                self.wanted(name, now).is_some_and(|wanted| {
+                    let other_mb = self.memory_of(name);
+                    let has_less = other_mb == 0 || other_mb + wanted.memory_mb < own_mb;
+                    has_less && wanted.memory_mb > coming && self.is_due(wanted, now)
+                })
+            })
+    }
+
+    /// The memory of a function's environments that serve or are started, in MB.
+    fn memory_of(&self, name: &FunctionName) -> u64 {
+        let pools = self
+            .functions
+            .get(name)
+            .into_iter()
+            .flat_map(|function| &function.pools);
+        pools
+            .filter_map(|revision| self.pools.get(revision))
+            .map(|pool| u64::from(pool.counts.live()) * u64::from(pool.revision.memory_mb))
+            .sum()
     }
 
     /// Puts the function of a revision behind all others in the ring: it has given up an environment for one of them.

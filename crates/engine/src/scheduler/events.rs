@@ -60,7 +60,7 @@ impl Scheduler {
                 pool.failures = 0;
                 pool.setbacks = 0;
             }
-            if self.has_to_yield(revision, now) {
+            if self.has_to_yield(slot, now) {
                 self.end(slot, effects);
                 self.step_back(revision);
             } else {
@@ -75,9 +75,10 @@ impl Scheduler {
     /// An environment was started. `init_error`: its initialisation failed by the function's fault, so that it can
     /// only answer one invocation with that failure.
     pub(crate) fn started(&mut self, slot: Slot, init_error: Option<String>, now: Instant, effects: &mut Vec<Effect>) {
-        let Some(environment) = self.environments.get(&slot) else {
+        let Some(environment) = self.environments.get_mut(&slot) else {
             return;
         };
+        environment.started = now;
         let revision = environment.revision;
         let is_healthy = init_error.is_none();
         let Some(pool) = self.pools.get_mut(&revision) else {

@@ -42,6 +42,8 @@ pub(super) struct Environment {
     pub(super) revision: RevisionId,
     pub(super) memory_mb: u64,
     pub(super) stage: Stage,
+    /// When its start ended; until then, when it began.
+    pub(super) started: Instant,
     /// Started to be provisioned, not for one that waited.
     pub(super) is_ahead: bool,
     /// No invocation has had it.
