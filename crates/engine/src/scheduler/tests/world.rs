@@ -1,0 +1,281 @@
+//! A world that does what the scheduler says, when a test wants it to, and checks what must hold at all times.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use ephyra_core::digest::Digest;
+use ephyra_core::environment::LaunchError;
+use ephyra_core::id::{RevisionId, Version};
+use ephyra_core::revision::{LogFormat, LogLevel, Logging, Revision};
+
+use super::super::{Admission, Effect, GiveUp, Lease, Refusal, Scheduler, Slot, Ticket, pool};
+use crate::options::Options;
+
+pub(super) const MEMORY_MB: u64 = 1024;
+pub(super) const ACCOUNT: u32 = 12;
+
+pub(super) fn revision(function: &str, memory_mb: u32) -> Arc<Revision> {
+    Arc::new(Revision {
+        id: RevisionId::new(),
+        function: function.parse().unwrap(),
+        version: Version::Latest,
+        function_arn: format!("arn:aws:lambda:us-east-1:000000000000:function:{function}"),
+        runtime: "python3.13".to_owned(),
+        handler: "app.handler".to_owned(),
+        code: Digest::of(b""),
+        layers: Vec::new(),
+        memory_mb,
+        ephemeral_storage_mb: 512,
+        timeout_seconds: 3,
+        variables: Vec::new(),
+        logging: Logging {
+            format: LogFormat::Text,
+            application_level: LogLevel::Info,
+            system_level: LogLevel::Info,
+            group: String::new(),
+        },
+    })
+}
+
+pub(super) fn options() -> Options {
+    Options {
+        account_concurrency: ACCOUNT,
+        memory_mb: MEMORY_MB,
+        max_starting: 3,
+        ..Options::default()
+    }
+}
+
+/// A scheduler and a world that does what it says, when the test wants it to.
+pub(super) struct World {
+    pub(super) scheduler: Scheduler,
+    pub(super) now: Instant,
+    pub(super) effects: Vec<Effect>,
+    pub(super) starting: BTreeMap<Slot, Arc<Revision>>,
+    pub(super) busy: BTreeMap<Slot, RevisionId>,
+    pub(super) ending: BTreeSet<Slot>,
+    pub(super) freezing: BTreeSet<Slot>,
+    pub(super) waiting: BTreeMap<Ticket, RevisionId>,
+    pub(super) granted: BTreeMap<Ticket, Lease>,
+    pub(super) failed: BTreeSet<Ticket>,
+    pub(super) retired: HashSet<RevisionId>,
+    pub(super) of_slot: BTreeMap<Slot, RevisionId>,
+}
+
+impl World {
+    pub(super) fn new(options: Options) -> Self {
+        Self {
+            scheduler: Scheduler::new(options),
+            now: Instant::now(),
+            effects: Vec::new(),
+            starting: BTreeMap::new(),
+            busy: BTreeMap::new(),
+            ending: BTreeSet::new(),
+            freezing: BTreeSet::new(),
+            waiting: BTreeMap::new(),
+            granted: BTreeMap::new(),
+            failed: BTreeSet::new(),
+            retired: HashSet::new(),
+            of_slot: BTreeMap::new(),
+        }
+    }
+
+    pub(super) fn request(&mut self, revision: &Arc<Revision>) -> Result<Admission, Refusal> {
+        let admission = self.scheduler.request(revision, self.now, &mut self.effects);
+        match admission {
+            Ok(Admission::Run(lease)) => {
+                assert_eq!(
+                    self.of_slot.get(&lease.slot),
+                    Some(&revision.id),
+                    "another revision's environment"
+                );
+                assert!(
+                    self.busy.insert(lease.slot, revision.id).is_none(),
+                    "an environment serves two"
+                );
+            }
+            Ok(Admission::Wait(ticket)) => {
+                self.waiting.insert(ticket, revision.id);
+            }
+            Err(_) => {}
+        }
+        self.follow();
+        admission
+    }
+
+    pub(super) fn start(&mut self, slot: Slot, init_error: Option<&str>) {
+        self.starting.remove(&slot).unwrap();
+        self.scheduler
+            .started(slot, init_error.map(str::to_owned), self.now, &mut self.effects);
+        self.follow();
+    }
+
+    pub(super) fn start_all(&mut self) {
+        while let Some(slot) = self.starting.keys().next().copied() {
+            self.start(slot, None);
+        }
+    }
+
+    pub(super) fn fail(&mut self, slot: Slot) {
+        self.starting.remove(&slot).unwrap();
+        let error = LaunchError::Sandbox("no".to_owned());
+        self.scheduler.launch_failed(slot, &error, self.now, &mut self.effects);
+        self.follow();
+    }
+
+    pub(super) fn release(&mut self, slot: Slot, is_reusable: bool) {
+        self.busy.remove(&slot).unwrap();
+        self.scheduler.released(slot, is_reusable, self.now, &mut self.effects);
+        self.follow();
+    }
+
+    pub(super) fn end(&mut self, slot: Slot) {
+        assert!(self.ending.remove(&slot));
+        self.scheduler.ended(slot, self.now, &mut self.effects);
+        self.follow();
+    }
+
+    pub(super) fn end_all(&mut self) {
+        while let Some(slot) = self.ending.first().copied() {
+            self.end(slot);
+        }
+    }
+
+    pub(super) fn park(&mut self, slot: Slot) {
+        assert!(self.freezing.remove(&slot));
+        self.scheduler.parked(slot, self.now, &mut self.effects);
+        self.follow();
+    }
+
+    pub(super) fn provision(&mut self, revision: &Arc<Revision>, count: u32) {
+        self.scheduler
+            .set_provisioned(revision, count, self.now, &mut self.effects);
+        self.follow();
+    }
+
+    pub(super) fn retire(&mut self, revision: RevisionId) -> bool {
+        let is_left = self.scheduler.retire(revision, self.now, &mut self.effects);
+        self.follow();
+        is_left
+    }
+
+    pub(super) fn give_up(&mut self, ticket: Ticket) -> GiveUp {
+        let revision = self.waiting[&ticket];
+        let given_up = self.scheduler.give_up(ticket, revision, self.now, &mut self.effects);
+        if given_up == GiveUp::Gone {
+            self.waiting.remove(&ticket);
+        }
+        self.follow();
+        given_up
+    }
+
+    pub(super) fn pass(&mut self, time: Duration) {
+        self.now += time;
+        if self.scheduler.wake_at().is_some_and(|at| at <= self.now) {
+            self.scheduler.tick(self.now, &mut self.effects);
+        }
+        self.follow();
+    }
+
+    /// Takes note of the effects and checks everything that must hold at all times.
+    pub(super) fn follow(&mut self) {
+        for effect in std::mem::take(&mut self.effects) {
+            match effect {
+                Effect::Start { slot, revision } => {
+                    self.of_slot.insert(slot, revision.id);
+                    self.starting.insert(slot, revision);
+                }
+                Effect::Grant { ticket, lease } => {
+                    let revision = self.waiting.remove(&ticket).expect("granted to one that waits");
+                    assert_eq!(self.of_slot.get(&lease.slot), Some(&revision));
+                    assert!(
+                        self.busy.insert(lease.slot, revision).is_none(),
+                        "an environment serves two"
+                    );
+                    self.granted.insert(ticket, lease);
+                }
+                Effect::Fail { ticket, .. } | Effect::Dismiss { ticket } => {
+                    assert!(self.waiting.remove(&ticket).is_some());
+                    self.failed.insert(ticket);
+                }
+                Effect::End { slot } => {
+                    assert!(!self.busy.contains_key(&slot), "a busy environment is ended");
+                    assert!(self.ending.insert(slot));
+                }
+                Effect::Freeze { slot } => {
+                    assert!(!self.busy.contains_key(&slot), "a busy environment is frozen");
+                    self.freezing.insert(slot);
+                }
+                Effect::Retired { revision } => {
+                    self.retired.insert(revision);
+                }
+            }
+        }
+        self.check();
+    }
+
+    pub(super) fn check(&self) {
+        let scheduler = &self.scheduler;
+        let counts = scheduler.counts();
+        assert_eq!(counts.starting as usize, self.starting.len());
+        assert_eq!(counts.busy as usize, self.busy.len());
+        assert_eq!(counts.ending as usize, self.ending.len());
+        assert_eq!(counts.parking as usize, self.freezing.len());
+        assert_eq!(scheduler.waiting, self.waiting.len());
+        assert_eq!(scheduler.in_flight() as usize, self.waiting.len() + self.busy.len());
+        let memory: u64 = scheduler.environments.values().map(|one| one.memory_mb).sum();
+        assert_eq!(memory, scheduler.reserved_mb());
+        assert!(memory <= scheduler.options.memory_mb, "more memory than there is");
+        assert!(counts.starting <= scheduler.options.max_starting);
+        assert!(
+            scheduler.pools.values().all(|pool| !pool.is_empty()),
+            "a pool without use is kept"
+        );
+        for (name, function) in &scheduler.functions {
+            let pools: Vec<_> = function.pools.iter().map(|id| &scheduler.pools[id]).collect();
+            assert!(!pools.is_empty() || function.reserved.is_some());
+            assert_eq!(function.in_flight, pools.iter().map(|pool| pool.in_flight).sum::<u32>());
+            assert_eq!(function.charge, pools.iter().map(|pool| pool.charge()).sum::<u32>());
+            assert_eq!(
+                function.waiting,
+                pools.iter().map(|pool| pool.waiters.len()).sum::<usize>()
+            );
+            assert_eq!(
+                function.is_listed,
+                scheduler.ring.iter().filter(|listed| *listed == name).count() == 1
+            );
+            for pool in pools {
+                assert!(
+                    pool.waiters.is_empty() || pool.idle.is_empty(),
+                    "one waits beside an idle environment"
+                );
+                let is_covered = pool.waiters.len() <= pool.counts.coming() as usize;
+                // After failures, starts go one at a time.
+                let is_next = pool.failures >= pool::LAUNCH_TRIES && pool.counts.starting > 0;
+                assert!(is_covered || is_next || function.is_listed, "one waits for nothing");
+            }
+        }
+        assert_eq!(
+            scheduler.ring.len(),
+            scheduler.functions.values().filter(|one| one.is_listed).count()
+        );
+    }
+
+    /// Lets everything that goes on come to its end.
+    pub(super) fn come_to_rest(&mut self) {
+        loop {
+            if let Some(slot) = self.starting.keys().next().copied() {
+                self.start(slot, None);
+            } else if let Some(slot) = self.freezing.first().copied() {
+                self.park(slot);
+            } else if let Some(slot) = self.ending.first().copied() {
+                self.end(slot);
+            } else if let Some(slot) = self.busy.keys().next().copied() {
+                self.release(slot, true);
+            } else {
+                break;
+            }
+        }
+    }
+}
