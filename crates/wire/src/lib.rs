@@ -9,6 +9,7 @@
 
 pub mod client;
 pub mod error;
+pub mod eventstream;
 pub mod front;
 pub mod rest;
 pub mod service;

@@ -59,10 +59,9 @@ impl House {
     ) -> http::Response<ResponseBody> {
         let id = RequestId::new();
         let is_waiting = request.headers().contains_key(http::header::EXPECT);
-        let answer = if request.uri().path().starts_with(PLAIN_PREFIX) {
-            self.answer_plain(request).await
-        } else {
-            self.answer_signed(id, request).await
+        let answer = match self.answer_plain(&request).await {
+            Some(response) => Ok(response),
+            None => self.answer_signed(id, request).await,
         };
         let (response, is_last) = match answer {
             Ok(response) => (response, false),
@@ -91,28 +90,15 @@ impl House {
         answer
     }
 
-    async fn answer_plain(&self, request: http::Request<Incoming>) -> Result<Response, Refusal> {
-        let (head, rest) = request.into_parts();
-        let refuse = |error| Refusal {
-            error,
-            rest: Some(rest),
-        };
-        if head.method != Method::GET && head.method != Method::HEAD {
-            let error = ApiError::new(
-                StatusCode::METHOD_NOT_ALLOWED,
-                "MethodNotAllowed",
-                "Only GET is allowed here.",
-            );
-            return Err(refuse(error));
+    /// What may be asked without a signature; everything else below [`PLAIN_PREFIX`] is a service's, as elsewhere.
+    async fn answer_plain(&self, request: &http::Request<Incoming>) -> Option<Response> {
+        let path = request.uri().path();
+        let is_get = matches!(*request.method(), Method::GET | Method::HEAD);
+        if is_get && path.starts_with(PLAIN_PREFIX) {
+            self.plain.get(path).await
+        } else {
+            None
         }
-        let found = self.plain.get(head.uri.path()).await;
-        found.ok_or_else(|| {
-            refuse(ApiError::new(
-                StatusCode::NOT_FOUND,
-                "NotFound",
-                "There is nothing at this path.",
-            ))
-        })
     }
 
     async fn answer_signed(&self, id: RequestId, request: http::Request<Incoming>) -> Result<Response, Refusal> {

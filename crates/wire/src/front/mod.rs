@@ -27,7 +27,7 @@ pub use body::ResponseBody;
 pub use listen::{Drained, Handle};
 pub use route::{Hints, Services};
 
-/// Paths that begin so are ours and not AWS's: they are not signed and go to [`Plain`].
+/// Paths that begin so are ours and not AWS's: those that [`Plain`] answers are not signed.
 pub const PLAIN_PREFIX: &str = "/_ephyra/";
 
 /// What clients may cost.
@@ -75,7 +75,7 @@ impl Default for FrontOptions {
 
 /// Answers what is ours and not AWS's, such as `/_ephyra/health`.
 pub trait Plain: Send + Sync + 'static {
-    /// Answers a GET of a path below [`PLAIN_PREFIX`]; None where there is nothing.
+    /// Answers a GET of a path below [`PLAIN_PREFIX`]; None where there is nothing without a signature.
     fn get<'a>(&'a self, path: &'a str) -> BoxFuture<'a, Option<Response>>;
 }
 
