@@ -3,8 +3,9 @@
 import os
 import shutil
 
-import harness
 import pytest
+
+import harness
 
 
 def pytest_sessionstart(session):

@@ -234,9 +234,7 @@ class Server:
         rest += [f"cgroup {path}" for path in self._cgroups if path.exists()]
         rest += [f"mount {line}" for line in mounts_naming(self.data)]
         rest += [
-            f"network namespace {name}"
-            for pid in processes()
-            if (name := network_namespace(pid)) in self._namespaces
+            f"network namespace {name}" for pid in processes() if (name := network_namespace(pid)) in self._namespaces
         ]
         kept = [name.removeprefix("net:[").removesuffix("]") for name in self._namespaces]
         rest += [f"mount {line}" for line in mounts_naming("nsfs") if any(number in line for number in kept)]
@@ -257,7 +255,8 @@ class Server:
     def parts(self):
         """The pids of the server and of the warden: (server, warden)."""
         family = {
-            pid: uid for pid, (_, uid, name, depth) in descendants(self.process.pid).items()
+            pid: uid
+            for pid, (_, uid, name, depth) in descendants(self.process.pid).items()
             if depth == processes()[os.getpid()][3] and "ephyra" in name
         }
         servers = [pid for pid, uid in family.items() if uid != 0]
@@ -337,7 +336,9 @@ class Server:
             capture_output=True, text=True, cwd=cwd, env=variables, input=input, timeout=timeout,
         )  # fmt: skip
         if check:
-            assert done.returncode == 0, f"ephyra {' '.join(map(str, arguments))}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+            assert done.returncode == 0, (
+                f"ephyra {' '.join(map(str, arguments))}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+            )
         return done
 
     def variables(self):

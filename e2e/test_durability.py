@@ -8,8 +8,9 @@ import threading
 import urllib.request
 
 import botocore.exceptions
-import harness
 import pytest
+
+import harness
 from harness import together, until
 
 RAN = "def handler(event, context):\n    print('ran', event['id'], '.')\n"
@@ -195,7 +196,9 @@ def test_usage_records_are_left(own_server):
     name = server.create("def handler(event, context):\n    return event\n")
     request = server.call(name, {"x": 1}).request_id
     server.terminate()
-    files = [f for f in pathlib.Path(server.data).rglob("*") if f.is_file() and "usage" in str(f.relative_to(server.data))]
+    files = [
+        f for f in pathlib.Path(server.data).rglob("*") if f.is_file() and "usage" in str(f.relative_to(server.data))
+    ]
     text = "".join(f.read_text(errors="replace") for f in files)
     records = [json.loads(line) for line in text.splitlines() if request in line]
     assert len(records) == 1, files
@@ -210,7 +213,11 @@ def test_usage_records_are_left(own_server):
 def test_a_data_folder_of_a_newer_layout_is_refused(own_server):
     server = own_server()
     server.terminate()
-    marks = [f for f in pathlib.Path(server.data).iterdir() if f.is_file() and "layout" in f.name.lower() or f.name == "version"]
+    marks = [
+        f
+        for f in pathlib.Path(server.data).iterdir()
+        if f.is_file() and "layout" in f.name.lower() or f.name == "version"
+    ]
     assert marks, list(pathlib.Path(server.data).iterdir())
     text = marks[0].read_text()
     marks[0].write_text(re.sub(r"\d+", lambda m: str(int(m[0]) + 1), text, count=1))

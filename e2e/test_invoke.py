@@ -13,6 +13,7 @@ import zipfile
 
 import pytest
 from botocore.exceptions import ClientError
+
 from harness import package, together
 
 ECHO = "def handler(event, context):\n    return event\n"
@@ -102,7 +103,9 @@ def test_event_is_accepted_at_once_and_runs(platform, function):
 
 
 def test_failed_event_is_retried_twice_with_one_request_id(platform, function):
-    name = function("def handler(event, context):\n    print('try', context.aws_request_id)\n    raise ValueError('no')\n")
+    name = function(
+        "def handler(event, context):\n    print('try', context.aws_request_id)\n    raise ValueError('no')\n"
+    )
     answer = platform.lambda_.invoke(FunctionName=name, InvocationType="Event", Payload=b"{}")
     request = answer["ResponseMetadata"]["RequestId"]
     platform.until(lambda: platform.logs(name).count(f"try {request}") == 3, "three attempts")
@@ -169,7 +172,11 @@ def test_names_of_all_kinds(platform, function):
 
 
 def test_absent_names_are_not_found(platform, echo):
-    for arguments in ({"FunctionName": "absent"}, {"FunctionName": echo, "Qualifier": "7"}, {"FunctionName": f"{echo}:no"}):
+    for arguments in (
+        {"FunctionName": "absent"},
+        {"FunctionName": echo, "Qualifier": "7"},
+        {"FunctionName": f"{echo}:no"},
+    ):
         status, code, _ = refusal(platform.lambda_.invoke, **arguments)
         assert (status, code) == (404, "ResourceNotFoundException"), arguments
 

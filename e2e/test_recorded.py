@@ -4,6 +4,7 @@ Each of the 239 situations is either in `SCENARIOS` (replayed) or in `LEFT_OUT` 
 """
 
 import pytest
+
 from recorded import concurrency, functions, layers, names, permissions, versions
 from recorded.left_out import LEFT_OUT
 from recorded.recorder import RECORDED, Recorder

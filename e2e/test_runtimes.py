@@ -11,8 +11,8 @@ import sys
 import time
 
 import pytest
-from harness import ACCESS_KEY, SECRET_KEY, package
 
+from harness import ACCESS_KEY, SECRET_KEY, package
 
 # -- Python
 
@@ -102,11 +102,17 @@ def test_python_environment_variables(platform, function):
 
 def test_python_module_and_class_handlers(platform, function):
     source = "class Thing:\n    @staticmethod\n    def run(event, context):\n        return 'static'\n"
-    nested = function(None, files={"pkg/mod.py": "def run(event, context):\n    return __name__\n"}, handler="pkg/mod.run")
+    nested = function(
+        None, files={"pkg/mod.py": "def run(event, context):\n    return __name__\n"}, handler="pkg/mod.run"
+    )
     assert platform.invoke(nested) == "pkg.mod"
     dotted = function(
         None,
-        files={"pkg/__init__.py": "", "pkg/deep/__init__.py": "", "pkg/deep/mod.py": "def run(e, c):\n    return __name__\n"},
+        files={
+            "pkg/__init__.py": "",
+            "pkg/deep/__init__.py": "",
+            "pkg/deep/mod.py": "def run(e, c):\n    return __name__\n",
+        },
         handler="pkg.deep.mod.run",
     )
     assert platform.invoke(dotted) == "pkg.deep.mod"
@@ -428,7 +434,8 @@ def test_node_that_cannot_be_loaded(platform, function, source, handler, error_t
 
 def test_node_console_lines(platform, function):
     name = function(
-        "exports.handler = async () => { console.log('a', {b: 1}); console.error('c'); return 1; };", runtime=platform.node
+        "exports.handler = async () => { console.log('a', {b: 1}); console.error('c'); return 1; };",
+        runtime=platform.node,
     )
     result = platform.call(name)
     at = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"
@@ -461,7 +468,9 @@ def test_json_logs_and_levels(platform, function, language):
     report = records[types.index("platform.report")]["record"]
     assert report["metrics"]["memorySizeMB"] == 128 and report["metrics"]["billedDurationMs"] >= 1
     own = [r for r in records if "level" in r]
-    assert [(r["level"].upper()[:4], r["message"], r["requestId"]) for r in own] == [("WARN", "high", result.request_id)]
+    assert [(r["level"].upper()[:4], r["message"], r["requestId"]) for r in own] == [
+        ("WARN", "high", result.request_id)
+    ]
 
 
 # -- custom runtimes
@@ -524,7 +533,9 @@ def test_bootstrap_that_cannot_be_run(platform, function):
 
 
 def test_runtime_api_answers_and_errors(platform, function):
-    source = PYTHON_CLIENT + """
+    source = (
+        PYTHON_CLIENT
+        + """
 status, headers, event = ask("GET", "/invocation/next")
 request = headers["lambda-runtime-aws-request-id"]
 seen = {
@@ -546,6 +557,7 @@ while True:
     header = {"Lambda-Runtime-Function-Error-Type": kind}
     ask("POST", f"/invocation/{request}/error", json.dumps(error).encode(), header)
 """
+    )
     name = function(source, runtime=PROVIDED, Timeout=10)
     result = platform.call(name, {})
     assert result.error is None, (result.payload, result.log)
@@ -569,17 +581,22 @@ while True:
 
 
 def test_init_error_of_a_custom_runtime(platform, function):
-    source = PYTHON_CLIENT + """
+    source = (
+        PYTHON_CLIENT
+        + """
 error = {"errorMessage": "cannot begin", "errorType": "My.Init", "stackTrace": []}
 print(ask("POST", "/init/error", json.dumps(error).encode(), {"Lambda-Runtime-Function-Error-Type": "Runtime.Mine"})[0])
 sys.exit(1)
 """
+    )
     result = error_of(platform, function(source, runtime=PROVIDED))
     assert result.payload["errorMessage"] == "cannot begin"
     assert result.payload["errorType"] == "My.Init"
 
 
-STREAMING = PYTHON_CLIENT + """
+STREAMING = (
+    PYTHON_CLIENT
+    + """
 while True:
     status, headers, event = ask("GET", "/invocation/next")
     event, request = json.loads(event), headers["lambda-runtime-aws-request-id"]
@@ -601,6 +618,7 @@ while True:
     print("answer", s.recv(4096).split(b"\\r\\n")[0])
     s.close()
 """
+)
 
 
 def test_streaming_with_trailers(platform, function):
@@ -620,7 +638,9 @@ def test_streaming_with_trailers(platform, function):
 
 
 def test_awslambdaric_runs_unmodified(platform, function):
-    files = {"app.py": "import logging\ndef handler(event, context):\n    logging.warning('heard')\n    if event.get('fail'):\n        raise ValueError('so be it')\n    return [event, context.aws_request_id, context.get_remaining_time_in_millis()]\n"}
+    files = {
+        "app.py": "import logging\ndef handler(event, context):\n    logging.warning('heard')\n    if event.get('fail'):\n        raise ValueError('so be it')\n    return [event, context.aws_request_id, context.get_remaining_time_in_millis()]\n"
+    }
     for distribution in ("awslambdaric", "simplejson", "snapshot-restore-py"):
         for path in importlib.metadata.files(distribution) or ():
             if not str(path).startswith("..") and "__pycache__" not in str(path):
@@ -645,7 +665,12 @@ def test_layers_are_under_opt_in_order(platform, function):
     layers = []
     for n, files in enumerate(
         (
-            {"both.txt": "first", "one.txt": "1", "python/helper.py": "WHERE = 'first'", "bin/tool": "#!/bin/sh\necho first\n"},
+            {
+                "both.txt": "first",
+                "one.txt": "1",
+                "python/helper.py": "WHERE = 'first'",
+                "bin/tool": "#!/bin/sh\necho first\n",
+            },
             {"both.txt": "second", "two.txt": "2", "python/helper.py": "WHERE = 'second'"},
         )
     ):
@@ -670,7 +695,8 @@ def test_layers_are_under_opt_in_order(platform, function):
 def test_node_finds_modules_of_a_layer(platform, function):
     layer = platform.unique("layer")
     arn = platform.lambda_.publish_layer_version(
-        LayerName=layer, Content={"ZipFile": package({"nodejs/node_modules/m/index.js": "module.exports = 'of the layer';"})}
+        LayerName=layer,
+        Content={"ZipFile": package({"nodejs/node_modules/m/index.js": "module.exports = 'of the layer';"})},
     )["LayerVersionArn"]
     name = function("exports.handler = async () => require('m');", runtime=platform.node, Layers=[arn])
     assert platform.invoke(name) == "of the layer"

@@ -13,6 +13,7 @@ import socketserver
 import threading
 
 import pytest
+
 from harness import ACCESS_KEY, SECRET_KEY, processes, together
 
 PROBE = '''
@@ -129,7 +130,10 @@ def test_new_namespaces_cannot_be_made(probe):
     # CLONE_NEWUSER, NEWNS, NEWPID, NEWNET by unshare and by clone.
     flags = [0x10000000, 0x00020000, 0x20000000, 0x40000000]
     assert set(probe(f"result = [denied(syscall, 272, flag) for flag in {flags}]")) <= {"EPERM", "ENOSYS"}
-    assert set(probe(f"result = [denied(syscall, 56, flag | 17, 0, 0, 0, 0) for flag in {flags}]")) <= {"EPERM", "ENOSYS"}
+    assert set(probe(f"result = [denied(syscall, 56, flag | 17, 0, 0, 0, 0) for flag in {flags}]")) <= {
+        "EPERM",
+        "ENOSYS",
+    }
 
 
 # -- files
@@ -155,13 +159,37 @@ def test_host_files_cannot_be_read(platform, probe, tmp_path):
     )
     # Its own root is all that pid 1's root may be.
     assert {path for path, what in outcome.items() if what == "DONE"} <= {"/proc/1/root"}, outcome
-    marks = probe("result = [os.path.exists(p) for p in ('/proc/1/root" + str(secret) + "', '/proc/self/root" + str(secret) + "')]")
+    marks = probe(
+        "result = [os.path.exists(p) for p in ('/proc/1/root"
+        + str(secret)
+        + "', '/proc/self/root"
+        + str(secret)
+        + "')]"
+    )
     assert marks == [False, False]
 
 
 def test_root_holds_only_what_a_function_needs(probe):
     listed = set(probe("result = os.listdir('/')"))
-    usual = {"bin", "dev", "etc", "lib", "lib32", "lib64", "libx32", "opt", "proc", "sbin", "tmp", "usr", "var", "sys", "run", "home", "root"}
+    usual = {
+        "bin",
+        "dev",
+        "etc",
+        "lib",
+        "lib32",
+        "lib64",
+        "libx32",
+        "opt",
+        "proc",
+        "sbin",
+        "tmp",
+        "usr",
+        "var",
+        "sys",
+        "run",
+        "home",
+        "root",
+    }
     assert listed <= usual, listed - usual
     assert set(probe("result = os.listdir('/dev')")) <= {
         "fd", "full", "null", "ptmx", "pts", "random", "shm", "stderr", "stdin", "stdout", "tty", "urandom", "zero"
@@ -169,7 +197,9 @@ def test_root_holds_only_what_a_function_needs(probe):
 
 
 def test_files_of_other_functions_cannot_be_read(platform, function, probe):
-    other = function("KEY = 'the key of another function'\ndef handler(event, context):\n    open('/tmp/mine', 'w').write(KEY)\n")
+    other = function(
+        "KEY = 'the key of another function'\ndef handler(event, context):\n    open('/tmp/mine', 'w').write(KEY)\n"
+    )
     platform.invoke(other)
     found = probe(
         "found = []\n"
@@ -306,9 +336,15 @@ def test_the_host_network_cannot_be_reached(platform, probe, host_listener):
             addresses = ["127.0.0.1", s.getsockname()[0]]
         except OSError:
             addresses = ["127.0.0.1"]
-    targets = [(a, p) for a in addresses for p in (port, platform.port)] + [("192.0.2.1", 80), ("8.8.8.8", 53), ("169.254.169.254", 80)]
+    targets = [(a, p) for a in addresses for p in (port, platform.port)] + [
+        ("192.0.2.1", 80),
+        ("8.8.8.8", 53),
+        ("169.254.169.254", 80),
+    ]
     outcome = probe(
-        "result = [[*t, denied(lambda: socket.create_connection(tuple(t), 0.5).close())] for t in " + repr(targets) + "]\n"
+        "result = [[*t, denied(lambda: socket.create_connection(tuple(t), 0.5).close())] for t in "
+        + repr(targets)
+        + "]\n"
     )
     assert [line for line in outcome if line[2] == "DONE"] == []
     assert probe(f"result = denied(lambda: socket.create_connection(('::1', {platform.port}), 0.5))") != "DONE"
@@ -319,7 +355,18 @@ def test_the_host_network_cannot_be_reached(platform, probe, host_listener):
 
 def test_there_is_only_a_loopback(probe):
     names = probe("result = [line.split(':')[0].strip() for line in read('/proc/net/dev').splitlines()[2:]]")
-    assert names == ["lo"] or set(names) <= {"lo", "sit0", "tunl0", "gre0", "ip6tnl0", "erspan0", "gretap0", "ip_vti0", "ip6_vti0", "ip6gre0"}
+    assert names == ["lo"] or set(names) <= {
+        "lo",
+        "sit0",
+        "tunl0",
+        "gre0",
+        "ip6tnl0",
+        "erspan0",
+        "gretap0",
+        "ip_vti0",
+        "ip6_vti0",
+        "ip6gre0",
+    }
 
 
 def test_raw_and_strange_sockets_are_refused(probe):
@@ -335,9 +382,11 @@ def test_abstract_and_other_unix_sockets_of_the_host_are_not_reached(probe):
     with socket.socket(socket.AF_UNIX) as s:
         s.bind("\0ephyra-e2e-abstract")
         s.listen()
-        assert probe(
-            "s = socket.socket(socket.AF_UNIX)\nresult = denied(s.connect, '\\0ephyra-e2e-abstract')"
-        ) in ("ECONNREFUSED", "EPERM", "EACCES")
+        assert probe("s = socket.socket(socket.AF_UNIX)\nresult = denied(s.connect, '\\0ephyra-e2e-abstract')") in (
+            "ECONNREFUSED",
+            "EPERM",
+            "EACCES",
+        )
 
 
 def test_other_guests_cannot_be_reached(platform, function, probe):
@@ -488,7 +537,7 @@ def test_secrets_are_not_in_its_memory(platform, function):
 
 # -- after the answer
 
-TICKER = '''
+TICKER = """
 import os, threading, time
 ticks = [0]
 def tick():
@@ -513,7 +562,7 @@ def handler(event, context):
         time.sleep(60)
     child = int(open('/tmp/child').read() or 0) if os.path.exists('/tmp/child') else None
     return [ticks[0], child, time.time()]
-'''
+"""
 
 
 def test_nothing_runs_after_the_answer(platform, function):

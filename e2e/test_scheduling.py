@@ -8,6 +8,7 @@ import urllib.request
 
 import pytest
 from botocore.exceptions import ClientError
+
 from harness import together, until
 
 WHERE = """
@@ -116,7 +117,9 @@ def test_provisioned_environments_are_started_ahead(platform, function):
 
 @pytest.mark.parametrize("seconds", [1, 2])
 def test_timeouts_are_exact(platform, function, seconds):
-    name = function("import time\ndef handler(event, context):\n    time.sleep(event)\n    return 'in time'\n", Timeout=seconds)
+    name = function(
+        "import time\ndef handler(event, context):\n    time.sleep(event)\n    return 'in time'\n", Timeout=seconds
+    )
     platform.invoke(name, 0)
     began = time.monotonic()
     result = platform.call(name, 30)

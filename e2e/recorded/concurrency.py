@@ -10,7 +10,8 @@ def events_lifecycle(r):
     name = r.name("fn-eventinvoke")
     r.create(name, wrapped=True)
     put, update, get, listed = (
-        f"{verb}_function_event_invoke_config{s}" for verb, s in (("put", ""), ("update", ""), ("get", ""), ("list", "s"))
+        f"{verb}_function_event_invoke_config{s}"
+        for verb, s in (("put", ""), ("update", ""), ("get", ""), ("list", "s"))
     )
     r.step("put_invokeconfig_retries_0", put, FunctionName=name, MaximumRetryAttempts=0)
     r.step("put_invokeconfig_eventage_60", put, FunctionName=name, MaximumEventAgeInSeconds=60)
@@ -41,7 +42,9 @@ def events_exceptions(r):
     other_arn = r.create(other, wrapped=True)["FunctionArn"]
     r.step("fn_version_result", "publish_version", FunctionName=name)
     alias_name = "eventinvokealias"
-    alias = r.step("fn_alias_result", "create_alias", FunctionName=name, Name=alias_name, FunctionVersion="1")["AliasArn"]
+    alias = r.step("fn_alias_result", "create_alias", FunctionName=name, Name=alias_name, FunctionVersion="1")[
+        "AliasArn"
+    ]
     absent = r.arn("function:doesnotexist")
 
     def put(label, function=name, **arguments):
@@ -196,7 +199,9 @@ def provisioned_exceptions(r):
     ask("delete", "config_doesnotexist", name, "1")
     r.step("list_provisioned_noconfigs", "list_provisioned_concurrency_configs", FunctionName=name)
     r.step(
-        "list_provisioned_functionname_doesnotexist", "list_provisioned_concurrency_configs", FunctionName="doesnotexist"
+        "list_provisioned_functionname_doesnotexist",
+        "list_provisioned_concurrency_configs",
+        FunctionName="doesnotexist",
     )
     provision(r, "put_provisioned_invalid_param_0", name, "1", 0)
     provision(r, "put_provisioned_functionname_doesnotexist_alias", "doesnotexist", "noalias")

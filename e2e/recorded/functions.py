@@ -97,10 +97,14 @@ def delete_nonexisting_version(r):
     name = r.name("i-exist")
     r.create(name)
     for _ in range(2):
-        assert r.call("delete_function", FunctionName=name, Qualifier="1233")["ResponseMetadata"]["HTTPStatusCode"] == 204
+        assert (
+            r.call("delete_function", FunctionName=name, Qualifier="1233")["ResponseMetadata"]["HTTPStatusCode"] == 204
+        )
     r.call("delete_function", FunctionName=name)
     r.step("delete_function_response_non_existent", "delete_function", FunctionName=name)
-    r.step("delete_function_response_non_existent_with_qualifier", "delete_function", FunctionName=name, Qualifier="1233")
+    r.step(
+        "delete_function_response_non_existent_with_qualifier", "delete_function", FunctionName=name, Qualifier="1233"
+    )
 
 
 def wrong_region(r):
@@ -271,7 +275,13 @@ def variables_over_limit_together(r):
 
 def sized(r, label, package, **arguments):
     return r.create(
-        r.name("test-lambda"), label, wait=False, Handler="handler.handler", Timeout=10, Code={"ZipFile": package}, **arguments
+        r.name("test-lambda"),
+        label,
+        wait=False,
+        Handler="handler.handler",
+        Timeout=10,
+        Code={"ZipFile": package},
+        **arguments,
     )
 
 

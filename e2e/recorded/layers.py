@@ -112,9 +112,7 @@ def lifecycle(r):
     content = archive("x", "layer.txt")
     first = r.layer(layer_name, "publish_result", content, **layer)
     r.layer(layer_name, "publish_result_2", content, **layer)
-    r.step(
-        "update_fn_config", "update_function_configuration", FunctionName=name, Layers=[first["LayerVersionArn"]]
-    )
+    r.step("update_fn_config", "update_function_configuration", FunctionName=name, Layers=[first["LayerVersionArn"]])
     r.updated(name)
     r.step("get_fn_config", "get_function_configuration", FunctionName=name)
     r.step("get_layer_ver_result", "get_layer_version", LayerName=layer_name, VersionNumber=1)

@@ -130,7 +130,10 @@ def removal(r):
     r.step("add_permission_2", "add_permission", FunctionName=name, **sqs)
     r.step("policy_after_2_add", "get_policy", FunctionName=name)
     r.step(
-        "remove_permission_exception_nonexisting_sid", "remove_permission", FunctionName=name, StatementId="non-existent"
+        "remove_permission_exception_nonexisting_sid",
+        "remove_permission",
+        FunctionName=name,
+        StatementId="non-existent",
     )
     r.call("remove_permission", FunctionName=name, StatementId="sqs")
     r.step("policy_after_removal", "get_policy", FunctionName=name)

@@ -118,7 +118,9 @@ class Recorder:
         self.platform.wait_updated(name)
 
     def layer(self, name, label=None, content=None, **arguments):
-        answer = self.call("publish_layer_version", LayerName=name, Content={"ZipFile": content or archive()}, **arguments)
+        answer = self.call(
+            "publish_layer_version", LayerName=name, Content={"ZipFile": content or archive()}, **arguments
+        )
         if "Version" in answer:
             version = answer["Version"]
             self.cleanups.append(lambda: self.call("delete_layer_version", LayerName=name, VersionNumber=version))
@@ -132,4 +134,6 @@ class Recorder:
             cleanup()
         missed = set(self.answers) - self.compared - set(excused)
         assert not missed, f"recorded answers that nothing was compared with: {sorted(missed)}"
-        assert not self.problems, f"{self.case}: {len(self.problems)} answers differ from AWS's\n\n" + "\n\n".join(self.problems)
+        assert not self.problems, f"{self.case}: {len(self.problems)} answers differ from AWS's\n\n" + "\n\n".join(
+            self.problems
+        )

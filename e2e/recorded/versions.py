@@ -16,7 +16,9 @@ def publish_on_create(r):
     r.step("get_function_version_result", "get_function", FunctionName=name, Qualifier="1")
     r.step("get_function_latest_result", "get_function", FunctionName=name, Qualifier="$LATEST")
     r.step("list_versions_result", "list_versions_by_function", FunctionName=name)
-    r.step("repeated_publish_response", "publish_version", FunctionName=name, Description="Repeated version description :)")
+    r.step(
+        "repeated_publish_response", "publish_version", FunctionName=name, Description="Repeated version description :)"
+    )
     r.step("list_versions_result_after_publish", "list_versions_by_function", FunctionName=name)
 
 
@@ -31,7 +33,9 @@ def version_lifecycle(r):
     r.step("first_publish_response", "publish_version", FunctionName=name, Description="First version description :)")
     r.step("first_publish_get_function", "get_function", FunctionName=name, Qualifier="1")
     r.step("first_publish_get_function_config", "get_function_configuration", FunctionName=name, Qualifier="1")
-    r.step("second_update_response", "update_function_configuration", FunctionName=name, Description="Second version :))")
+    r.step(
+        "second_update_response", "update_function_configuration", FunctionName=name, Description="Second version :))"
+    )
     r.updated(name)
     r.step("first_publish_get_function_after_update", "get_function", FunctionName=name, Qualifier="1")
     # Publishing what was not changed gives the version that is there.
@@ -183,7 +187,10 @@ def revisions(r):
     at = r.step("get_function_response_rev4", "get_function", FunctionName=name)["Configuration"]["RevisionId"]
     change = {"FunctionName": name, "Runtime": r.python}
     r.step(
-        "update_function_configuration_revision_exception", "update_function_configuration", RevisionId="wrong", **change
+        "update_function_configuration_revision_exception",
+        "update_function_configuration",
+        RevisionId="wrong",
+        **change,
     )
     r.step("update_function_configuration_response_rev5", "update_function_configuration", RevisionId=at, **change)
     r.updated(name)
