@@ -28,7 +28,7 @@ pub(crate) async fn run(options: &cli::Logs, output: &Output) -> anyhow::Result<
     let path = format!("/_ephyra/logs/{}", label(&options.name));
     let mut lines = platform.stream_own(&path, &query).await?;
     let mut rest = Vec::new();
-    while let Some(part) = lines.next().await? {
+    while let Some(part) = lines.part().await? {
         rest.extend_from_slice(&part);
         while let Some(end) = rest.iter().position(|&byte| byte == b'\n') {
             let line: Vec<u8> = rest.drain(..=end).collect();

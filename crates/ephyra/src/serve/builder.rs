@@ -1,0 +1,94 @@
+//! Gives the guest room what it needs of the warden: runtimes and built sandboxes.
+
+use std::path::PathBuf;
+
+use ephyra_core::digest::Digest;
+use ephyra_core::environment::LaunchError;
+use ephyra_core::revision::Revision;
+use ephyra_guest::{Bootstrap, Builder, Runtime, RuntimeKind};
+use ephyra_sandbox::client::{Spec, Warden};
+use ephyra_sandbox::runtimes::Kind;
+use ephyra_sandbox::sandbox::Sandbox;
+use futures_util::future::BoxFuture;
+
+/// The warden as the guest room sees it.
+pub(crate) struct WardenBuilder {
+    warden: Warden,
+    code: PathBuf,
+}
+
+impl WardenBuilder {
+    /// `data` is the folder whose `code` holds the unpacked packages.
+    pub(crate) fn new(warden: Warden, data: &std::path::Path) -> Self {
+        Self {
+            warden,
+            code: data.join("code"),
+        }
+    }
+
+    fn has_bootstrap(&self, package: Digest) -> bool {
+        let name = package.to_string();
+        let file = self.code.join(&name[..2]).join(&name).join("bootstrap");
+        std::fs::symlink_metadata(file).is_ok()
+    }
+}
+
+impl Builder for WardenBuilder {
+    fn runtime(&self, identifier: &str) -> Result<Runtime, LaunchError> {
+        let runtimes = self.warden.runtimes();
+        let runtime = runtimes.iter().find(|runtime| runtime.identifier == identifier);
+        let Some(runtime) = runtime else {
+            let present: Vec<_> = runtimes.iter().map(|runtime| runtime.identifier.as_str()).collect();
+            return Err(LaunchError::RuntimeAbsent {
+                runtime: identifier.to_owned(),
+                present: present.join(", "),
+            });
+        };
+        Ok(Runtime {
+            identifier: runtime.identifier.clone(),
+            kind: match runtime.kind {
+                Kind::Python => RuntimeKind::Python,
+                Kind::Node => RuntimeKind::Node,
+                Kind::Provided => RuntimeKind::Provided,
+            },
+            executable: runtime.executable.to_string_lossy().into_owned(),
+            version: runtime.version.clone(),
+        })
+    }
+
+    fn bootstrap(&self, revision: &Revision) -> Option<Bootstrap> {
+        if self.has_bootstrap(revision.code) {
+            return Some(Bootstrap::Task);
+        }
+        let is_in_layer = revision.layers.iter().any(|layer| self.has_bootstrap(*layer));
+        is_in_layer.then_some(Bootstrap::Layer)
+    }
+
+    fn build(&self, revision: &Revision, runtime: &Runtime) -> BoxFuture<'static, Result<Sandbox, LaunchError>> {
+        let warden = self.warden.clone();
+        let spec = Spec {
+            memory_mb: revision.memory_mb,
+            tmp_mb: revision.ephemeral_storage_mb,
+            code: revision.code,
+            layers: revision.layers.clone(),
+            runtime: runtime.identifier.clone(),
+            listener: runtime.kind == RuntimeKind::Provided,
+        };
+        Box::pin(async move {
+            let built = warden.create(spec).await;
+            built.map_err(|error| LaunchError::Sandbox(chain(&error)))
+        })
+    }
+}
+
+/// An error with its causes, in one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}

@@ -1,0 +1,175 @@
+//! The service of our own that the command line uses: runtimes and logs. Signed for `ephyra`, like any AWS service.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use ephyra_core::compute::Resolve;
+use ephyra_core::id::FunctionName;
+use ephyra_observe::logs::{Event, LogStore};
+use ephyra_sandbox::runtimes::Runtime;
+use ephyra_store::clock::Clock;
+use ephyra_wire::error::ApiError;
+use ephyra_wire::rest::{Router, json_response, query_boolean, query_integer};
+use ephyra_wire::service::{Body, BodyLimit, Request, Response, Service};
+use futures_util::future::BoxFuture;
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use serde_json::json;
+use tokio::sync::mpsc;
+
+/// The most lines of the past that one request gets.
+const LINES: i64 = 10_000;
+/// Parts of an answer that may wait for a slow reader.
+const PARTS: usize = 16;
+
+#[derive(Clone, Copy)]
+enum Operation {
+    ListRuntimes,
+    ReadLogs,
+}
+
+/// The service.
+pub(crate) struct Own {
+    router: Router<Operation>,
+    runtimes: Vec<Runtime>,
+    account: String,
+    resolve: Arc<dyn Resolve>,
+    logs: Arc<LogStore>,
+    clock: Arc<dyn Clock>,
+}
+
+impl Own {
+    pub(crate) fn new(
+        runtimes: Vec<Runtime>,
+        account: String,
+        resolve: Arc<dyn Resolve>,
+        logs: Arc<LogStore>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        let router = Router::new([
+            (Method::GET, "/_ephyra/runtimes", Operation::ListRuntimes),
+            (Method::GET, "/_ephyra/logs/{Name}", Operation::ReadLogs),
+        ]);
+        Self {
+            router,
+            runtimes,
+            account,
+            resolve,
+            logs,
+            clock,
+        }
+    }
+
+    async fn answer(&self, request: Request) -> Result<Response, ApiError> {
+        let mut found = self.router.find(&request.method, &request.path)?;
+        match found.operation {
+            Operation::ListRuntimes => Ok(json_response(
+                StatusCode::OK,
+                &json!({ "account": self.account, "runtimes": self.runtimes }),
+            )),
+            Operation::ReadLogs => self.read_logs(&request, &found.labels.take("Name")).await,
+        }
+    }
+
+    async fn read_logs(&self, request: &Request, name: &str) -> Result<Response, ApiError> {
+        let group = self.group(name).await?;
+        let since_ms = query_integer(request, "since")?.unwrap_or(3_600_000).max(0);
+        let limit = query_integer(request, "limit")?.unwrap_or(1000).clamp(0, LINES);
+        let follow = query_boolean(request, "follow")?.unwrap_or(false);
+        let since = self.clock.now_ms().saturating_sub(since_ms);
+        let limit = usize::try_from(limit).unwrap_or_default();
+
+        // Following begins before the past is read, so that no line falls between the two.
+        let mut following = follow.then(|| self.logs.follow(&group));
+        let logs = Arc::clone(&self.logs);
+        let past = tokio::task::spawn_blocking(move || logs.tail(&group, since, limit))
+            .await
+            .map_err(|error| internal(&error))?
+            .map_err(|error| internal(&error))?;
+        let (parts, body) = mpsc::channel(PARTS);
+        tokio::spawn(async move {
+            let mut last = None;
+            for event in past {
+                last = Some(event.sequence);
+                if parts.send(Ok(line(&event))).await.is_err() {
+                    return;
+                }
+            }
+            let Some(following) = following.as_mut() else { return };
+            loop {
+                tokio::select! {
+                    () = parts.closed() => return,
+                    event = following.next() => {
+                        let Some(event) = event else { return };
+                        if last.is_some_and(|last| event.sequence <= last) {
+                            continue;
+                        }
+                        if parts.send(Ok(line(&event))).await.is_err() {
+                            return;
+                        }
+                    }
+                }
+            }
+        });
+        let mut headers = HeaderMap::new();
+        headers.insert("content-type", HeaderValue::from_static("application/x-ndjson"));
+        Ok(Response {
+            status: StatusCode::OK,
+            headers,
+            body: Body::Stream(body),
+        })
+    }
+
+    /// The log group of a function that is there; one that is gone keeps its default group.
+    async fn group(&self, name: &str) -> Result<String, ApiError> {
+        let name: FunctionName = name.parse().map_err(|error: ephyra_core::id::ParseIdError| {
+            ApiError::new(StatusCode::BAD_REQUEST, "ValidationException", error.to_string())
+        })?;
+        match self.resolve.resolve(&name, None).await {
+            Ok(resolved) => Ok(resolved.revision.logging.group.clone()),
+            Err(_) => Ok(format!("/aws/lambda/{name}")),
+        }
+    }
+}
+
+fn internal(error: &dyn std::error::Error) -> ApiError {
+    tracing::error!(error = super::builder::chain(error), "the logs could not be read");
+    ApiError::new(
+        StatusCode::INTERNAL_SERVER_ERROR,
+        "ServiceException",
+        "The logs could not be read; the platform's own log says why.",
+    )
+}
+
+fn line(event: &Event) -> Bytes {
+    let mut text = json!({
+        "timestamp": event.timestamp_ms,
+        "stream": event.stream,
+        "message": event.message,
+    })
+    .to_string();
+    text.push('\n');
+    text.into()
+}
+
+impl Service for Own {
+    fn signing_name(&self) -> &'static str {
+        "ephyra"
+    }
+
+    fn body_limit(&self, _: &Method, _: &str) -> BodyLimit {
+        BodyLimit {
+            bytes: 0,
+            error: |_| {
+                ApiError::new(
+                    StatusCode::PAYLOAD_TOO_LARGE,
+                    "RequestEntityTooLargeException",
+                    "This operation takes no body.",
+                )
+            },
+        }
+    }
+
+    fn call(&self, request: Request) -> BoxFuture<'_, Response> {
+        Box::pin(async move { self.answer(request).await.unwrap_or_else(ApiError::into_response) })
+    }
+}
