@@ -284,12 +284,14 @@ class Server:
             raise AssertionError(f"left behind: {self.left_over()}") from None
 
     def kill(self, *pids):
-        """SIGKILL for these (all of the platform's own processes when none is named); waits for the first process to end."""
+        """SIGKILL for these (server and warden when none is named); waits until both are gone."""
         self.look()
-        for pid in pids or self.parts():
+        parts = self.parts()
+        for pid in pids or parts:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         self.process.wait(30)
+        until(lambda: not set(parts) & processes().keys(), "server and warden to follow each other into death", 15)
 
     def close(self):
         if self.process and self.process.poll() is None:

@@ -646,7 +646,7 @@ def test_awslambdaric_runs_unmodified(platform, function):
             if not str(path).startswith("..") and "__pycache__" not in str(path):
                 files[str(path)] = path.locate().read_bytes()
     # The wheel has a compiled part: the interpreter must be the one that it was installed for.
-    version = "%d.%d" % sys.version_info[:2]
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
     files["bootstrap"] = f"#!/bin/sh\nexec /usr/bin/python{version} -m awslambdaric app.handler\n"
     name = function(None, runtime=PROVIDED, files=files, modes={"bootstrap": 0o755}, Timeout=10, MemorySize=256)
     result = platform.call(name, {"a": 1})

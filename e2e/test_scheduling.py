@@ -209,15 +209,15 @@ def test_an_environment_serves_one_invocation_at_a_time(platform, function):
 
 
 def test_metrics_tell_of_invocations(platform, function):
-    def total(kind):
-        with urllib.request.urlopen(f"{platform.url}/_ephyra/metrics", timeout=5) as answer:
-            assert answer.headers["Content-Type"].startswith("text/plain")
-            text = answer.read().decode()
-        return sum(float(v) for v in re.findall(rf"^ephyra_{kind}(?:_total)?(?:{{.*}})? ([0-9.e+]+)$", text, re.M))
-
-    before = total("invocations"), total("errors")
     name = function("def handler(event, context):\n    return 1 / event['n']\n")
     platform.invoke(name, {"n": 1})
+    platform.invoke(name, {"n": 1})
     assert platform.call(name, {"n": 0}).error
-    assert total("invocations") - before[0] >= 2
-    assert total("errors") - before[1] >= 1
+    with urllib.request.urlopen(f"{platform.url}/_ephyra/metrics", timeout=5) as answer:
+        assert answer.headers["Content-Type"].startswith("text/plain")
+        text = answer.read().decode()
+    samples = [line for line in text.splitlines() if line.startswith("ephyra_invocations_total{") and name in line]
+    counts = {re.search(r'outcome="(\w+)"', line)[1]: float(line.rpartition(" ")[2]) for line in samples}
+    assert counts == {"success": 2, "error": 1} | dict.fromkeys(counts.keys() - {"success", "error"}, 0)
+    for metric in ("throttles_total", "cold_start_seconds", "concurrency", "environments", "memory_reserved_bytes"):
+        assert f"ephyra_{metric}" in text, metric
