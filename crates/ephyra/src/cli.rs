@@ -76,6 +76,10 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "ADDR", env = "EPHYRA_LISTEN", default_value = "127.0.0.1:4566")]
     pub(crate) listen: SocketAddr,
 
+    /// Address that clients reach this platform at, for the links it hands out [default: the listen address]
+    #[arg(long, value_name = "URL")]
+    pub(crate) public_url: Option<String>,
+
     /// Region that this platform answers for
     #[arg(long, default_value = "us-east-1")]
     pub(crate) region: ephyra_core::id::Region,
@@ -117,7 +121,7 @@ pub(crate) struct Serve {
     pub(crate) allow_weaker_isolation: Vec<String>,
 
     /// First of the uids that the server and its sandboxes run under
-    #[arg(long, value_name = "UID", default_value_t = ephyra_sandbox::DEFAULT_UID_BASE)]
+    #[arg(long, value_name = "UID", default_value_t = ephyra_sandbox::warden::UID_BASE)]
     pub(crate) uid_base: u32,
 
     /// Folder with more runtimes: interpreters in DIR/bin or DIR/*/bin

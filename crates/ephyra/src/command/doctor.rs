@@ -1,7 +1,10 @@
 //! `ephyra doctor`: can this machine run functions, and how well isolated.
 
+use std::collections::BTreeSet;
 use std::process::ExitCode;
 
+use ephyra_sandbox::isolation;
+use ephyra_sandbox::warden::UID_BASE;
 use serde_json::json;
 
 use crate::cli;
@@ -9,13 +12,13 @@ use crate::command::runtime;
 use crate::output::{Colour, Output, table};
 
 pub(crate) fn run(options: &cli::Doctor, output: &Output) -> anyhow::Result<ExitCode> {
-    let report = ephyra_sandbox::isolation::check();
-    let runtimes = ephyra_sandbox::runtimes::discover(&options.runtime_path);
-    let missing = report.pieces.iter().filter(|piece| piece.failure.is_some()).count();
+    let report = isolation::check(&BTreeSet::new(), UID_BASE);
+    let runtimes = runtime::discover(&options.runtime_path);
+    let missing = report.findings.iter().filter(|piece| piece.failure.is_some()).count();
     output.result(&json!({ "isolation": report, "runtimes": runtimes, "ok": missing == 0 }), |_| {
         let pieces = table(
             &["ISOLATION", "", ""],
-            report.pieces.iter().map(|piece| {
+            report.findings.iter().map(|piece| {
                 let state = match &piece.failure {
                     None => output.paint(Colour::Green, "ok"),
                     Some(_) => output.paint(Colour::Red, "missing"),

@@ -3,14 +3,22 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use ephyra_sandbox::runtimes::{self, Runtime};
+use ephyra_sandbox::runtimes::{self, Runtime, Search};
 
 use crate::output::{Output, table};
 
 pub(crate) fn run(runtime_path: &[PathBuf], output: &Output) -> anyhow::Result<ExitCode> {
-    let runtimes = runtimes::discover(runtime_path);
+    let runtimes = discover(runtime_path);
     output.result(&runtimes, |runtimes| text(runtimes))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// The runtimes that the caller would find.
+pub(crate) fn discover(runtime_path: &[PathBuf]) -> Vec<Runtime> {
+    runtimes::discover(&Search {
+        extra: runtime_path.to_vec(),
+        uid: None,
+    })
 }
 
 /// The runtimes as a table.

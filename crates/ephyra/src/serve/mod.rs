@@ -5,21 +5,27 @@
 
 mod builder;
 pub(crate) mod credentials;
+mod doorway;
 mod listeners;
 mod own;
+mod plain;
 mod platform;
 
 use std::collections::BTreeSet;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context as _;
+use ephyra_guest::RuntimeKind;
 use ephyra_sandbox::isolation::Piece;
+use ephyra_sandbox::runtimes::Kind;
+use ephyra_sandbox::skeleton::RuntimeFiles;
 use ephyra_sandbox::warden;
 
 use crate::cli;
 
 /// What the warden waits beyond the drain time before it kills the server.
-const DRAIN_MARGIN: std::time::Duration = std::time::Duration::from_secs(15);
+const DRAIN_MARGIN: Duration = Duration::from_secs(15);
 
 /// Becomes the warden, whose child is the server; returns when both are done.
 pub(crate) fn run(options: cli::Serve) -> anyhow::Result<ExitCode> {
@@ -30,21 +36,32 @@ pub(crate) fn run(options: cli::Serve) -> anyhow::Result<ExitCode> {
         .map(|name| name.parse::<Piece>())
         .collect::<Result<BTreeSet<_>, _>>()
         .context("--allow-weaker-isolation names a piece that `ephyra doctor` does not list")?;
+    // Said now, and not by the server when everything else is up.
     credentials::Root::from_environment()?;
     let listeners = listeners::bind(options.listen)?;
     let warden_options = warden::Options {
-        data: options.data.clone(),
         uid_base: options.uid_base,
-        runtime_path: options.runtime_path.clone(),
-        assets: assets(),
+        runtime_paths: options.runtime_path.clone(),
+        files: runtime_files(),
         weaker,
         drain: options.drain_timeout + DRAIN_MARGIN,
+        ..warden::Options::new(&options.data)
     };
     let status = warden::start(warden_options, move |side| platform::run(options, listeners, side))?;
-    Ok(ExitCode::from(status))
+    Ok(ExitCode::from(u8::try_from(status).unwrap_or(1)))
 }
 
 /// What the runtimes need in `/var/runtime`.
-fn assets() -> Vec<warden::Asset> {
-    todo_map()
+fn runtime_files() -> RuntimeFiles {
+    let mut files = RuntimeFiles::new();
+    for asset in ephyra_guest::assets() {
+        let kind = match asset.kind {
+            RuntimeKind::Python => Kind::Python,
+            RuntimeKind::Node => Kind::Node,
+            RuntimeKind::Provided => Kind::Provided,
+        };
+        let file = (asset.path.to_owned(), asset.bytes.to_vec());
+        files.entry(kind).or_default().push(file);
+    }
+    files
 }

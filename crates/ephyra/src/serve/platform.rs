@@ -1,0 +1,270 @@
+//! The server: every room but the warden's, wired together.
+
+use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, SystemTime};
+
+use anyhow::Context as _;
+use ephyra_core::arn::Place;
+use ephyra_core::id::RequestId;
+use ephyra_engine::Engine;
+use ephyra_events::{Counted, Events, EventsOptions};
+use ephyra_lambda::{Dependencies, Lambda};
+use ephyra_meter::{UsageLog, UsageOptions};
+use ephyra_observe::logs::{LogOptions, LogStore};
+use ephyra_observe::metrics::Metrics;
+use ephyra_sandbox::client::Warden;
+use ephyra_sandbox::warden::ServerSide;
+use ephyra_store::clock::{Clock, SystemClock};
+use ephyra_store::files::FileBlobs;
+use ephyra_store::sqlite::Sqlite;
+use ephyra_wire::front::{Front, FrontOptions, Hints, Services};
+use ephyra_wire::sigv4::{Credential, Credentials, Secret, Signer, SigningTime, UNSIGNED_PAYLOAD};
+use http::{HeaderMap, HeaderValue};
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::builder::WardenBuilder;
+use super::credentials::Root;
+use super::doorway::Doorway;
+use super::own::Own;
+use super::plain::PlainPages;
+use crate::cli;
+
+/// Threads for what blocks: file reads, unpacking.
+const BLOCKING_THREADS: usize = 16;
+/// What is left for answers that are on their way when all invocations have ended.
+const LAST_ANSWERS: Duration = Duration::from_secs(2);
+
+/// Runs the server to its end and returns its exit status.
+pub(crate) fn run(options: cli::Serve, listeners: Vec<TcpListener>, side: ServerSide) -> i32 {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .thread_name("ephyra")
+        .max_blocking_threads(BLOCKING_THREADS)
+        .enable_all()
+        .build();
+    let result = runtime
+        .context("the asynchronous runtime could not be started")
+        .and_then(|runtime| runtime.block_on(serve(options, listeners, side)));
+    match result {
+        Ok(()) => 0,
+        Err(error) => {
+            tracing::error!("{error:#}");
+            1
+        }
+    }
+}
+
+async fn serve(options: cli::Serve, listeners: Vec<TcpListener>, side: ServerSide) -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let data = side.data;
+    let metrics = Metrics::install()?;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let root = Root::find_or_make(&data)?;
+    let state = Arc::new(Sqlite::open(&data, Arc::clone(&clock))?);
+    let blobs = Arc::new(FileBlobs::open(&data)?);
+    let usage = Arc::new(UsageLog::open(&data, &UsageOptions::default())?);
+    let log_options = LogOptions {
+        keep: options.log_retention,
+        ..LogOptions::default()
+    };
+    let logs = Arc::new(LogStore::open(&data, log_options)?);
+
+    let warden = Warden::connect(side.socket, side.runtimes.clone())?;
+    let builder = Arc::new(WardenBuilder::new(warden, &data));
+    let launcher = Arc::new(ephyra_guest::Launcher::new(builder, logs.clone()));
+    let engine = Engine::new(engine_options(&options)?, launcher, usage);
+
+    let place = Place {
+        region: options.region.clone(),
+        account: options.account.clone(),
+    };
+    let address = listeners
+        .first()
+        .context("there is no address to listen on")?
+        .local_addr()?;
+    let doorway = Arc::new(Doorway::default());
+    let lambda_options = ephyra_lambda::Options {
+        place,
+        data: data.clone(),
+        runtimes: side.runtimes.iter().map(|runtime| runtime.identifier.clone()).collect(),
+        architecture: architecture().to_owned(),
+        concurrency: options.concurrency,
+    };
+    let dependencies = Dependencies {
+        table: state.clone(),
+        blobs,
+        invoke: Arc::new(engine.clone()),
+        accept: doorway.clone(),
+        steer: Arc::new(engine.clone()),
+        clock: Arc::clone(&clock),
+        presign: presigner(&options, &root, address),
+        dice: Arc::new(dice),
+    };
+    let lambda = Arc::new(Lambda::open(lambda_options, dependencies).await?);
+    let event_options = EventsOptions {
+        retry_base: options.event_retry_delay,
+        ..EventsOptions::default()
+    };
+    let events = Arc::new(Events::start(
+        state,
+        Arc::clone(&clock),
+        lambda.clone(),
+        Arc::new(engine.clone()),
+        Arc::new(Counted),
+        event_options,
+    ));
+    doorway.lead_to(events.clone());
+
+    let own = Own::new(side.runtimes, options.account.to_string(), lambda.clone(), logs, clock);
+    let mut services = Services::default();
+    services.add(
+        lambda,
+        Hints {
+            targets: &[],
+            paths: &["/2015-03-31/", "/2021-11-15/functions/", "/2018-10-31/layers"],
+        },
+    );
+    services.add(Arc::new(own), Hints::default());
+    let is_draining = Arc::new(AtomicBool::new(false));
+    let front = Front {
+        options: FrontOptions::default(),
+        region: options.region.to_string(),
+        credentials: Arc::new(RootCredentials {
+            access_key: root.access_key_id.clone(),
+            credential: Credential {
+                secret: Secret::new(&root.secret_access_key),
+                account: options.account.clone(),
+            },
+        }),
+        services,
+        plain: Arc::new(PlainPages {
+            engine: engine.clone(),
+            metrics,
+            is_draining: is_draining.clone(),
+        }),
+        clock: SystemTime::now,
+    };
+    let listeners = listeners
+        .into_iter()
+        .map(tokio::net::TcpListener::from_std)
+        .collect::<std::io::Result<Vec<_>>>()?;
+    let front = front.start(listeners);
+    tracing::info!("serving on http://{address}");
+
+    terminate.recv().await;
+    tracing::info!("going down: running invocations may finish, new ones are refused");
+    is_draining.store(true, Ordering::Relaxed);
+    front.refuse_new();
+    let (are_events_done, is_engine_done) = tokio::join!(events.stop(options.drain_timeout), engine.drain());
+    let drained = front.shutdown(LAST_ANSWERS).await;
+    if !(are_events_done && is_engine_done && drained.cut == 0) {
+        tracing::warn!("not everything was done in time; unfinished events run again at the next start");
+    }
+    Ok(())
+}
+
+fn engine_options(options: &cli::Serve) -> anyhow::Result<ephyra_engine::Options> {
+    let memory_mb = match options.memory {
+        Some(memory) => memory,
+        None => total_memory_mb()? / 5 * 4,
+    };
+    Ok(ephyra_engine::Options {
+        account_concurrency: options.concurrency,
+        memory_mb,
+        keep_alive: options.keep_alive,
+        queue_timeout: options.queue_timeout,
+        drain_timeout: options.drain_timeout,
+        ..ephyra_engine::Options::default()
+    })
+}
+
+/// `MemTotal` of proc_meminfo(5), in MB.
+fn total_memory_mb() -> anyhow::Result<u64> {
+    let text = std::fs::read_to_string("/proc/meminfo").context("/proc/meminfo cannot be read: say --memory")?;
+    let total = text.lines().find_map(|line| line.strip_prefix("MemTotal:"));
+    let kib = total.and_then(|rest| rest.trim().strip_suffix("kB")?.trim().parse::<u64>().ok());
+    Ok(kib.context("/proc/meminfo does not say MemTotal: say --memory")? / 1024)
+}
+
+/// As AWS calls it.
+fn architecture() -> &'static str {
+    match std::env::consts::ARCH {
+        "aarch64" => "arm64",
+        other => other,
+    }
+}
+
+/// A number uniform in [0, 1), from the random part of an identifier.
+fn dice() -> f64 {
+    let id = RequestId::new();
+    let mut bytes = [0; 8];
+    bytes[2..].copy_from_slice(&id.as_bytes()[10..]);
+    #[expect(clippy::cast_precision_loss, reason = "48 bits fit into a double's 53")]
+    let number = u64::from_be_bytes(bytes) as f64;
+    number / 48_f64.exp2()
+}
+
+type Presign = Arc<dyn Fn(&str, Duration) -> String + Send + Sync>;
+
+/// Links that the root credentials have signed, at the address that clients use.
+fn presigner(options: &cli::Serve, root: &Root, address: SocketAddr) -> Presign {
+    let base = options.public_url.clone().unwrap_or_else(|| {
+        let ip = match address.ip() {
+            ip if !ip.is_unspecified() => ip,
+            IpAddr::V4(_) => IpAddr::V4(std::net::Ipv4Addr::LOCALHOST),
+            IpAddr::V6(_) => IpAddr::V6(std::net::Ipv6Addr::LOCALHOST),
+        };
+        format!("http://{}", SocketAddr::new(ip, address.port()))
+    });
+    let base = base.trim_end_matches('/').to_owned();
+    let signer = Signer::new(
+        &root.access_key_id,
+        &root.secret_access_key,
+        options.region.as_str(),
+        "lambda",
+    );
+    Arc::new(move |path, life| {
+        let host = base.split_once("://").map_or(base.as_str(), |(_, host)| host);
+        let mut headers = HeaderMap::new();
+        if let Ok(host) = HeaderValue::from_str(host) {
+            headers.insert(http::header::HOST, host);
+        }
+        let seconds = u32::try_from(life.as_secs()).unwrap_or(u32::MAX);
+        let now = SigningTime::from_clock(SystemTime::now());
+        match signer.presign("GET", path, "", &headers, UNSIGNED_PAYLOAD, seconds, now) {
+            Ok(query) => format!("{base}{path}?{query}"),
+            Err(error) => {
+                tracing::error!(%error, "a link could not be signed; it will be refused");
+                format!("{base}{path}")
+            }
+        }
+    })
+}
+
+/// One access key, which may do everything.
+struct RootCredentials {
+    access_key: String,
+    credential: Credential,
+}
+
+impl Credentials for RootCredentials {
+    fn find(&self, access_key: &str, session_token: Option<&str>) -> Option<Credential> {
+        (access_key == self.access_key && session_token.is_none()).then(|| self.credential.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_dice_fall_everywhere() {
+        let rolls: Vec<_> = (0..1000).map(|_| dice()).collect();
+        assert!(rolls.iter().all(|roll| (0.0..1.0).contains(roll)));
+        for tenth in 0..10 {
+            let low = f64::from(tenth) / 10.0;
+            assert!(rolls.iter().any(|roll| (low..low + 0.1).contains(roll)), "nothing at {low}");
+        }
+    }
+}
