@@ -278,7 +278,7 @@ def test_ptrace_of_a_child_is_refused(probe):
 
 
 def test_fork_bomb_ends_with_its_limit(platform, function):
-    name = function(PROBE, Timeout=10, MemorySize=512)
+    name = function(PROBE, Timeout=6, MemorySize=512)
     made = platform.call(
         name,
         {
