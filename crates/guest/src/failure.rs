@@ -16,6 +16,8 @@ const SIGKILL: u8 = 9;
 pub(crate) enum Failure {
     /// As the guest told it.
     Reported(Document),
+    /// As the guest told it before it exited.
+    Fatal(Document),
     /// The time was up.
     Timeout,
     /// The runtime process ended.
@@ -44,7 +46,7 @@ impl Failure {
     /// The value of `errorType`.
     pub(crate) fn error_type(&self) -> &str {
         match self {
-            Self::Reported(document) => &document.error_type,
+            Self::Reported(document) | Self::Fatal(document) => &document.error_type,
             Self::Timeout => "Sandbox.Timedout",
             Self::Exit(_) | Self::Breach(_) => "Runtime.ExitError",
             Self::OutOfMemory => "Runtime.OutOfMemory",
@@ -61,7 +63,7 @@ impl Failure {
     /// As the caller sees it. `timeout_seconds` is the function's.
     pub(crate) fn to_error(&self, request_id: Option<RequestId>, timeout_seconds: u32) -> FunctionError {
         let payload = match self {
-            Self::Reported(document) => document.json.clone(),
+            Self::Reported(document) | Self::Fatal(document) => document.json.clone(),
             Self::TooLarge(_) => to_json(self.error_type(), &self.reason(timeout_seconds)),
             _ => {
                 let id = request_id.map(|id| id.to_string()).unwrap_or_default();
@@ -78,7 +80,7 @@ impl Failure {
     /// The line that AWS writes into the log, if it does; the guest has logged its own failures itself.
     pub(crate) fn to_line(&self, request_id: RequestId, time: &str, timeout_seconds: u32) -> Option<String> {
         match self {
-            Self::Reported(_) | Self::TooLarge(_) => None,
+            Self::Reported(_) | Self::Fatal(_) | Self::TooLarge(_) => None,
             Self::Timeout => Some(format!("{time} {request_id} {}", self.reason(timeout_seconds))),
             _ => Some(format!(
                 "RequestId: {request_id} Error: {}",
@@ -89,7 +91,7 @@ impl Failure {
 
     fn reason(&self, timeout_seconds: u32) -> String {
         match self {
-            Self::Reported(document) => document.error_type.clone(),
+            Self::Reported(document) | Self::Fatal(document) => document.error_type.clone(),
             Self::Timeout => format!("Task timed out after {timeout_seconds}.00 seconds"),
             Self::Exit(Exit::Status(0)) => "Runtime exited without providing a reason".to_owned(),
             Self::Exit(Exit::Status(status)) => format!("Runtime exited with error: exit status {status}"),

@@ -44,6 +44,8 @@ pub enum Kind {
     StreamEnd = 0x88,
     /// It breaks off.
     StreamError = 0x89,
+    /// The handler failed in a way that the runtime does not outlive.
+    FatalError = 0x8a,
 }
 
 impl Kind {
@@ -59,6 +61,7 @@ impl Kind {
             0x87 => Self::StreamChunk,
             0x88 => Self::StreamEnd,
             0x89 => Self::StreamError,
+            0x8a => Self::FatalError,
             _ => return None,
         })
     }
@@ -70,7 +73,7 @@ impl Kind {
             Self::Event | Self::Booted | Self::Ready => 0,
             Self::InitError => DOCUMENT,
             Self::Response => ID_BYTES + limits::SYNC_RESPONSE_BYTES,
-            Self::Error | Self::StreamError => ID_BYTES + DOCUMENT,
+            Self::Error | Self::StreamError | Self::FatalError => ID_BYTES + DOCUMENT,
             Self::StreamHead => ID_BYTES + NAME_BYTES,
             Self::StreamChunk => ID_BYTES + CHUNK_BYTES,
             Self::StreamEnd => ID_BYTES,
@@ -80,7 +83,7 @@ impl Kind {
     /// Whether a body beyond the limit is read and thrown away, because it is the function's honest answer, and
     /// not a breach of the protocol.
     const fn is_discarded_beyond(self) -> bool {
-        matches!(self, Self::Response | Self::Error | Self::StreamError)
+        matches!(self, Self::Response | Self::Error | Self::StreamError | Self::FatalError)
     }
 }
 
@@ -107,6 +110,8 @@ pub enum Frame {
     StreamEnd(RequestId),
     /// It breaks off.
     StreamError(RequestId, Document),
+    /// The handler failed in a way that the runtime does not outlive: it exits now.
+    FatalError(RequestId, Document),
 }
 
 impl Frame {
@@ -120,7 +125,8 @@ impl Frame {
             | Self::StreamHead(id, _)
             | Self::StreamChunk(id, _)
             | Self::StreamEnd(id)
-            | Self::StreamError(id, _) => Some(*id),
+            | Self::StreamError(id, _)
+            | Self::FatalError(id, _) => Some(*id),
         }
     }
 }
@@ -257,6 +263,7 @@ impl Body {
             Kind::StreamChunk => Frame::StreamChunk(reader.request_id()?, reader.body),
             Kind::StreamEnd => Frame::StreamEnd(reader.request_id()?),
             Kind::StreamError => Frame::StreamError(reader.request_id()?, reader.document()?),
+            Kind::FatalError => Frame::FatalError(reader.request_id()?, reader.document()?),
             Kind::Event => return Err(FrameError::Kind(kind as u8)),
         })
     }
@@ -399,8 +406,9 @@ mod tests {
         check(
             0x89,
             &[&ID[..], b"\x01\0E{}"].concat(),
-            Ok(Frame::StreamError(id, document)),
+            Ok(Frame::StreamError(id, document.clone())),
         );
+        check(0x8a, &[&ID[..], b"\x01\0E{}"].concat(), Ok(Frame::FatalError(id, document)));
     }
 
     #[test]
@@ -463,7 +471,7 @@ mod tests {
 
         #[test]
         fn arbitrary_bodies_never_panic(
-            kind in 0x80..0x8bu8,
+            kind in 0x80..0x8cu8,
             body in proptest::collection::vec(any::<u8>(), 0..300),
         ) {
             let _frames_or_breach = decode(&[&bytes_of(kind, &body)]);

@@ -31,6 +31,8 @@ pub(crate) enum Answer {
     Oversized,
     /// The function failed.
     Failed(Document),
+    /// The function failed, and the runtime with it.
+    Fatal(Document),
     /// A stream begins.
     Head(String),
     /// A part of it.
@@ -126,6 +128,7 @@ impl Protocol {
             }
             Answer::Oversized => Ok(Err(Failure::too_large())),
             Answer::Failed(document) => Ok(Err(Failure::Reported(document))),
+            Answer::Fatal(document) => Ok(Err(Failure::Fatal(document))),
             Answer::Head(content_type) => match delivery.stream {
                 Some(stream) => {
                     let _closed = stream.send(StreamPart::Head { content_type }).await;
@@ -157,6 +160,7 @@ impl Protocol {
                 }
                 Answer::End => return Ok(Ok(Bytes::new())),
                 Answer::Failed(document) => return Ok(Err(Failure::Reported(document))),
+                Answer::Fatal(document) => return Ok(Err(Failure::Fatal(document))),
                 Answer::Oversized => return Ok(Err(Failure::too_large())),
                 Answer::Whole(..) | Answer::Head(_) => return Err(Broken::Breach("a second answer".to_owned())),
             }
@@ -179,6 +183,7 @@ impl Protocol {
                 Answer::End if *sent > limits::SYNC_RESPONSE_BYTES as u64 => return Ok(Err(Failure::too_large())),
                 Answer::End => return Ok(Ok(whole.freeze())),
                 Answer::Failed(document) => return Ok(Err(Failure::Reported(document))),
+                Answer::Fatal(document) => return Ok(Err(Failure::Fatal(document))),
                 Answer::Oversized => return Ok(Err(Failure::too_large())),
                 Answer::Whole(..) | Answer::Head(_) => return Err(Broken::Breach("a second answer".to_owned())),
             }
@@ -223,6 +228,7 @@ impl Protocol {
                     Frame::Response(_, payload) => Answer::Whole(payload, JSON.to_owned()),
                     Frame::Oversized(_) => Answer::Oversized,
                     Frame::Error(_, document) | Frame::StreamError(_, document) => Answer::Failed(document),
+                    Frame::FatalError(_, document) => Answer::Fatal(document),
                     Frame::StreamHead(_, content_type) => Answer::Head(content_type),
                     Frame::StreamChunk(_, bytes) => Answer::Chunk(bytes),
                     Frame::StreamEnd(_) => Answer::End,
@@ -247,6 +253,7 @@ fn unexpected(frame: &Frame, when: &str) -> Broken {
         Frame::StreamChunk(..) => "STREAM_CHUNK",
         Frame::StreamEnd(_) => "STREAM_END",
         Frame::StreamError(..) => "STREAM_ERROR",
+        Frame::FatalError(..) => "FATAL_ERROR",
     };
     Broken::Breach(format!("{name} {when}"))
 }

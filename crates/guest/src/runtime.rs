@@ -74,6 +74,12 @@ pub const fn assets() -> &'static [Asset] {
         asset!(Python, "python", "ephyra_runtime/loop.py"),
         asset!(Python, "python", "ephyra_runtime/faults.py"),
         asset!(Python, "python", "ephyra_runtime/logs.py"),
+        asset!(Node, "node", "index.js"),
+        asset!(Node, "node", "control.js"),
+        asset!(Node, "node", "faults.js"),
+        asset!(Node, "node", "load.js"),
+        asset!(Node, "node", "log.js"),
+        asset!(Node, "node", "stream.js"),
     ]
 }
 

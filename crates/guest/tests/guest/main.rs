@@ -1,5 +1,6 @@
 //! The real interpreters, driven through environments without isolation.
 #![allow(clippy::unwrap_used, reason = "a test panics by design")]
 
+mod node;
 mod python;
 mod support;
