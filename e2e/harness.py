@@ -435,6 +435,12 @@ class Server:
         payload = event if isinstance(event, bytes) else json.dumps(event if event is not None else {}).encode()
         return Result(self.lambda_.invoke(FunctionName=name, Payload=payload, **arguments))
 
+    def error_of(self, name, event=None):
+        """Invokes and gives what came back; anything but a function error is an assertion."""
+        result = self.call(name, event)
+        assert (result.status, result.error) == (200, "Unhandled"), (result.error, result.payload)
+        return result
+
     def logs(self, name, *arguments):
         """The log lines of a function."""
         return self.command("logs", name, *arguments).stdout
