@@ -129,8 +129,11 @@ struct Running {
 async fn start(options: FrontOptions) -> Running {
     let mut listeners = Vec::new();
     let mut addresses = Vec::new();
-    for address in ["127.0.0.1:0", "127.0.0.1:0"] {
-        let listener = TcpListener::bind(address).await.unwrap();
+    let v4: SocketAddr = "127.0.0.1:0".parse().unwrap();
+    // Where there is no IPv6, another IPv4 address stands in for the second loopback.
+    let v6 = ["[::1]:0".parse().unwrap(), "127.0.0.2:0".parse().unwrap()];
+    for candidates in [&[v4][..], &v6] {
+        let listener = TcpListener::bind(candidates).await.unwrap();
         addresses.push(listener.local_addr().unwrap());
         listeners.push(listener);
     }
