@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use comfy_table::Table;
-use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
+use comfy_table::presets::UTF8_BORDERS_ONLY;
 use serde::Serialize;
 
 use crate::language::Interpreters;
@@ -124,7 +124,7 @@ impl Report {
 
     pub(crate) fn text(&self) -> String {
         let mut table = Table::new();
-        table.load_style(UTF8_HORIZONTAL_ONLY);
+        table.load_style(UTF8_BORDERS_ONLY);
         table.set_header(["part", "figure", "median", "p99", "n", "value", "bar", ""]);
         for figure in &self.figures {
             let time = |of: fn(&Summary) -> f64| {

@@ -22,6 +22,9 @@ const START_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long it may take until it has ended.
 const STOP_TIMEOUT: Duration = Duration::from_secs(20);
 
+/// How long it may take when it is ended for another reason than being done; then it is killed.
+const DROP_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// How the program is started.
 pub(crate) struct Program {
     executable: PathBuf,
@@ -171,6 +174,21 @@ impl Server {
             .map_or_else(|_| String::new(), |bytes| String::from_utf8_lossy(&bytes).into_owned());
         let lines: Vec<_> = text.lines().collect();
         lines[lines.len().saturating_sub(15)..].join("\n")
+    }
+}
+
+/// What was not stopped, because something failed or was interrupted, still gets the chance to clean up.
+impl Drop for Server {
+    fn drop(&mut self) {
+        let Ok(pid) = self.pid() else {
+            return;
+        };
+        // An error means that it has ended.
+        let _ = kill_process(pid, Signal::TERM);
+        let deadline = Instant::now() + DROP_TIMEOUT;
+        while Instant::now() < deadline && matches!(self.child.try_wait(), Ok(None)) {
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
 }
 
