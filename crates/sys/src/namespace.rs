@@ -21,3 +21,10 @@ pub fn enter_user(namespace: BorrowedFd<'_>) -> io::Result<()> {
     let result = unsafe { libc::setns(namespace.as_raw_fd(), libc::CLONE_NEWUSER) };
     check(result).map(drop)
 }
+
+/// Sets the host name of this process's UTS namespace.
+pub fn set_host_name(name: &str) -> io::Result<()> {
+    // SAFETY: the name is as long as said, and the call does not keep it.
+    let result = unsafe { libc::sethostname(name.as_ptr().cast(), name.len()) };
+    check(result).map(drop)
+}

@@ -1,0 +1,690 @@
+//! The warden's loop: requests come in, sandboxes are built and end, until the server has ended.
+//!
+//! ```text
+//! Building ---- ready ------------> Standing      Created
+//! Building ---- failed, late -----> Ending        Failed
+//! Standing ---- its pid 1 ends ---> Standing      its readings stay until it is ended
+//! Standing ---- End --------------> Ending        killed; Ended once its pid 1 is reaped
+//! ```
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use ephyra_core::id::EnvironmentId;
+use ephyra_sys::clone::clone;
+use ephyra_sys::signal::SignalFd;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, kill_process};
+
+use super::SANDBOXES;
+use super::groups::Groups;
+use super::slots::{Slot, Slots};
+use super::stage::Stage;
+use crate::build::{self, Blueprint, BuildReport};
+use crate::cgroup::Limits;
+use crate::isolation::Piece;
+use crate::packet::{self, Received};
+use crate::protocol::{Create, Reply, Request, Step};
+use crate::seccomp::Filter;
+
+/// How long building one sandbox may take.
+const BUILD: Duration = Duration::from_secs(10);
+/// How many sandboxes are built at once; further requests wait in the socket.
+const BUILDS: usize = 16;
+/// How many replies may wait for a server that does not read them: one for each sandbox, and those that fail.
+const REPLIES: usize = SANDBOXES as usize + 1024;
+/// How often what is dying is looked after.
+const TICK: Duration = Duration::from_millis(5);
+/// How long the end of everything may take.
+const END: Duration = Duration::from_secs(10);
+/// What the server is given beyond its time to drain, before it is killed.
+const MARGIN: Duration = Duration::from_secs(5);
+
+/// What the warden is made of.
+pub(super) struct Parts {
+    pub(super) socket: OwnedFd,
+    pub(super) signals: SignalFd,
+    pub(super) server: Pid,
+    pub(super) groups: Groups,
+    pub(super) stage: Stage,
+    pub(super) slots: Slots,
+    pub(super) pieces: BTreeSet<Piece>,
+    pub(super) filter: Filter,
+    pub(super) runtimes: usize,
+    pub(super) drain: Duration,
+}
+
+/// The warden at work.
+pub(super) struct State {
+    parts: Parts,
+    sandboxes: HashMap<EnvironmentId, Sandbox>,
+    by_pid: HashMap<Pid, EnvironmentId>,
+    /// Replies that the socket had no room for.
+    replies: VecDeque<(Vec<u8>, Vec<OwnedFd>)>,
+    /// Whether making slots or groups ahead has failed; then each is made when it is needed, and says why it fails.
+    is_unprepared: bool,
+    /// When the server is killed, once it has been told to end.
+    killed_at: Option<Instant>,
+    server_status: Option<i32>,
+    /// Whether the server was told to end.
+    is_ending: bool,
+    /// Whether the server has closed its socket.
+    is_closed: bool,
+}
+
+struct Sandbox {
+    /// Its pid 1, until it is reaped.
+    pid: Option<Pid>,
+    slot: Option<Slot>,
+    group: String,
+    phase: Phase,
+}
+
+enum Phase {
+    Building(Building),
+    Standing,
+    /// Killed; whether the server is to be told when nothing is left.
+    Ending {
+        is_answered: bool,
+    },
+}
+
+struct Building {
+    report: OwnedFd,
+    ends: Vec<OwnedFd>,
+    deadline: Instant,
+}
+
+/// Why a sandbox is not built.
+struct Refusal {
+    step: Step,
+    errno: i32,
+    text: String,
+}
+
+fn at<E: Into<io::Error>>(step: Step) -> impl FnOnce(E) -> Refusal {
+    move |error| {
+        let error = error.into();
+        Refusal {
+            step,
+            errno: error.raw_os_error().unwrap_or(0),
+            text: error.to_string(),
+        }
+    }
+}
+
+/// Takes over the signals that the loop reads.
+pub(super) fn signals() -> io::Result<SignalFd> {
+    SignalFd::open(&[Signal::TERM, Signal::INT, Signal::HUP, Signal::CHILD])
+}
+
+impl State {
+    pub(super) fn new(parts: Parts) -> Self {
+        Self {
+            parts,
+            sandboxes: HashMap::new(),
+            by_pid: HashMap::new(),
+            replies: VecDeque::new(),
+            is_unprepared: false,
+            killed_at: None,
+            server_status: None,
+            is_ending: false,
+            is_closed: false,
+        }
+    }
+
+    /// Runs until the server has ended, then ends everything else. The result is the status to end with.
+    pub(super) fn run(mut self) -> i32 {
+        let status = loop {
+            if let Some(status) = self.server_status {
+                break status;
+            }
+            if let Err(error) = self.step() {
+                tracing::error!(%error, "the warden cannot go on");
+                self.kill_server();
+                break 1;
+            }
+        };
+        self.end_all();
+        match status {
+            // Nobody had told it to end.
+            0 if !self.is_ending => 1,
+            status => status,
+        }
+    }
+
+    /// Waits for something to happen and deals with it.
+    fn step(&mut self) -> io::Result<()> {
+        let wait = if self.prepare() {
+            Some(Duration::ZERO)
+        } else {
+            self.wait()
+        };
+        let ready = self.poll(wait)?;
+        if ready.signals {
+            self.take_signals()?;
+        }
+        for id in ready.builds {
+            self.take_report(id)?;
+        }
+        self.reap()?;
+        if ready.socket_out {
+            self.flush()?;
+        }
+        if ready.socket_in {
+            self.take_request()?;
+        }
+        self.keep_time()
+    }
+
+    /// Makes slots and groups ahead, one at a time, while there is nothing else to do. Whether there may be more.
+    fn prepare(&mut self) -> bool {
+        if self.is_unprepared {
+            return false;
+        }
+        let made = self
+            .parts
+            .groups
+            .prepare()
+            .and_then(|made| Ok(made || self.parts.slots.prepare()?));
+        made.unwrap_or_else(|error| {
+            tracing::warn!(%error, "nothing can be prepared ahead");
+            self.is_unprepared = true;
+            false
+        })
+    }
+
+    /// How long there is nothing to do by itself.
+    fn wait(&mut self) -> Option<Duration> {
+        let is_dying = !self.parts.groups.remove()
+            || self
+                .sandboxes
+                .values()
+                .any(|sandbox| matches!(sandbox.phase, Phase::Ending { .. }));
+        let now = Instant::now();
+        let deadlines = self.sandboxes.values().filter_map(|sandbox| match &sandbox.phase {
+            Phase::Building(building) => Some(building.deadline),
+            _ => None,
+        });
+        let deadline = deadlines
+            .chain(self.killed_at)
+            .min()
+            .map(|at| at.saturating_duration_since(now));
+        let tick = is_dying.then_some(TICK);
+        deadline.into_iter().chain(tick).min()
+    }
+
+    fn poll(&self, wait: Option<Duration>) -> io::Result<Ready> {
+        let builds: Vec<(EnvironmentId, &OwnedFd)> = self
+            .sandboxes
+            .iter()
+            .filter_map(|(id, sandbox)| match &sandbox.phase {
+                Phase::Building(building) => Some((*id, &building.report)),
+                _ => None,
+            })
+            .collect();
+        let mut interest = if builds.len() < BUILDS && !self.is_closed {
+            PollFlags::IN
+        } else {
+            PollFlags::empty()
+        };
+        if !self.replies.is_empty() {
+            interest |= PollFlags::OUT;
+        }
+        let mut polled = vec![
+            PollFd::new(&self.parts.signals, PollFlags::IN),
+            // A closed socket would always be ready; the signals stand in for it.
+            PollFd::from_borrowed_fd(
+                if self.is_closed {
+                    self.parts.signals.as_fd()
+                } else {
+                    self.parts.socket.as_fd()
+                },
+                interest,
+            ),
+        ];
+        polled.extend(builds.iter().map(|(_, report)| PollFd::new(*report, PollFlags::IN)));
+        let wait = wait.map(Timespec::try_from).transpose().map_err(io::Error::other)?;
+        match poll(&mut polled, wait.as_ref()) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let is_ready = |polled: &PollFd<'_>| !polled.revents().is_empty();
+        let socket = if self.is_closed {
+            PollFlags::empty()
+        } else {
+            polled[1].revents()
+        };
+        Ok(Ready {
+            signals: is_ready(&polled[0]),
+            socket_in: socket.intersects(PollFlags::IN | PollFlags::HUP | PollFlags::ERR),
+            socket_out: socket.contains(PollFlags::OUT),
+            builds: builds
+                .iter()
+                .zip(&polled[2..])
+                .filter(|(_, polled)| is_ready(polled))
+                .map(|((id, _), _)| *id)
+                .collect(),
+        })
+    }
+
+    fn take_signals(&mut self) -> io::Result<()> {
+        while let Some(signal) = self.parts.signals.read()? {
+            if signal == Signal::CHILD.as_raw() {
+                continue;
+            }
+            if self.is_ending {
+                tracing::warn!("told to end a second time: not waiting for the server any longer");
+                self.kill_server();
+            } else {
+                self.is_ending = true;
+                self.killed_at = Some(Instant::now() + self.parts.drain + MARGIN);
+                kill(self.parts.server, Signal::TERM)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn kill_server(&mut self) {
+        if self.server_status.is_none()
+            && let Err(error) = kill(self.parts.server, Signal::KILL)
+        {
+            tracing::error!(%error, "the server could not be killed");
+        }
+    }
+
+    fn take_request(&mut self) -> io::Result<()> {
+        match packet::receive(&self.parts.socket) {
+            Ok(Received::Packet { bytes, .. }) => match Request::decode(&bytes) {
+                Ok(Request::Create(create)) => self.create(&create),
+                Ok(Request::End { id }) => self.end(id),
+                Err(error) => self.mistrust(&error),
+            },
+            Ok(Received::Nothing) => Ok(()),
+            // It is about to end; its status follows.
+            Ok(Received::Closed) => {
+                self.is_closed = true;
+                self.killed_at.get_or_insert_with(|| Instant::now() + MARGIN);
+                Ok(())
+            }
+            Err(error) => self.mistrust(&error),
+        }
+    }
+
+    /// A server that says what no server says has been taken over, or is broken: it and all of its guests end.
+    fn mistrust(&mut self, error: &dyn std::error::Error) -> io::Result<()> {
+        tracing::error!(%error, "the server has sent what is no request: ending it");
+        self.kill_server();
+        self.wait_for_server()
+    }
+
+    fn wait_for_server(&mut self) -> io::Result<()> {
+        let end = Instant::now() + END;
+        while self.server_status.is_none() && Instant::now() < end {
+            let mut polled = [PollFd::new(&self.parts.signals, PollFlags::IN)];
+            let tick = Timespec::try_from(TICK).map_err(io::Error::other)?;
+            rustix::io::retry_on_intr(|| poll(&mut polled, Some(&tick)))?;
+            while self.parts.signals.read()?.is_some() {}
+            self.reap()?;
+        }
+        Ok(())
+    }
+
+    fn create(&mut self, create: &Create) -> io::Result<()> {
+        match self.begin(create) {
+            Ok(()) => Ok(()),
+            Err(Refusal { step, errno, text }) => {
+                tracing::warn!(id = %create.id, %step, text, "a sandbox could not be built");
+                self.reply(&Reply::failed(create.id, step, errno, text), Vec::new())
+            }
+        }
+    }
+
+    /// Starts building a sandbox.
+    fn begin(&mut self, create: &Create) -> Result<(), Refusal> {
+        let refuse = |text: String| Refusal {
+            step: Step::Request,
+            errno: libc::EINVAL,
+            text,
+        };
+        create
+            .validate(self.parts.runtimes)
+            .map_err(|error| refuse(error.to_string()))?;
+        if self.sandboxes.contains_key(&create.id) {
+            return Err(refuse("there is already a sandbox of this name".to_owned()));
+        }
+        let is_full = || Refusal {
+            step: Step::Slot,
+            errno: libc::EAGAIN,
+            text: format!("all {SANDBOXES} places are taken"),
+        };
+        if self.sandboxes.len() >= SANDBOXES as usize {
+            return Err(is_full());
+        }
+        let slot = self
+            .parts
+            .slots
+            .take()
+            .map_err(at(Step::UserNamespace))?
+            .ok_or_else(is_full)?;
+        let group = match self.parts.groups.take(Limits {
+            memory_mb: create.memory_mb,
+        }) {
+            Ok(group) => group,
+            Err(error) => {
+                self.parts.slots.give_back(slot);
+                return Err(at(Step::Cgroup)(error));
+            }
+        };
+        match self.copy_into(create, &slot, &group) {
+            Ok((pid, building)) => {
+                self.by_pid.insert(pid, create.id);
+                let sandbox = Sandbox {
+                    pid: Some(pid),
+                    slot: Some(slot),
+                    group,
+                    phase: Phase::Building(building),
+                };
+                self.sandboxes.insert(create.id, sandbox);
+                Ok(())
+            }
+            Err(refusal) => {
+                self.parts.slots.give_back(slot);
+                self.parts.groups.leave(group);
+                Err(refusal)
+            }
+        }
+    }
+
+    /// Makes the descriptors and the process of a sandbox.
+    fn copy_into(&self, create: &Create, slot: &Slot, group: &str) -> Result<(Pid, Building), Refusal> {
+        let parts = &self.parts;
+        let descriptors = at(Step::Descriptors);
+        let (control, supervisor, output, report) = ends().map_err(descriptors)?;
+        let target = parts.groups.clone_target(group).map_err(at(Step::Cgroup))?;
+        let skeleton = parts
+            .stage
+            .skeletons
+            .get(usize::from(create.runtime))
+            .ok_or_else(|| Refusal {
+                step: Step::Request,
+                errno: libc::EINVAL,
+                text: format!("there is no runtime {}", create.runtime),
+            })?;
+        let blueprint = Blueprint {
+            pieces: &parts.pieces,
+            filter: &parts.filter,
+            group: parts.groups.tree().map(|tree| (tree, group)),
+            skeleton,
+            mount_point: &parts.stage.mount_point,
+            packages: &parts.stage.packages,
+            server_uid: parts.slots.server_uid(),
+            code: create.code,
+            layers: &create.layers,
+            tmp_mb: create.tmp_mb,
+            has_listener: create.has_listener,
+            host_uid: slot.uid,
+            user_namespace: slot.user_namespace.as_ref().map(AsFd::as_fd),
+            control: control.1,
+            supervisor: supervisor.1,
+            output: output.1,
+            report: report.1,
+        };
+        let namespaces = build::namespaces(&parts.pieces);
+        let target = target.as_ref().map(AsFd::as_fd);
+        let pid = clone(namespaces, target, || build::run(blueprint))
+            .map_err(|error| at(Step::Clone)(io::Error::other(error)))?;
+        let ends = vec![control.0, supervisor.0, output.0];
+        Ok((
+            pid,
+            Building {
+                report: report.0,
+                ends,
+                deadline: Instant::now() + BUILD,
+            },
+        ))
+    }
+
+    /// A sandbox that is being built has said how it went, or died.
+    fn take_report(&mut self, id: EnvironmentId) -> io::Result<()> {
+        let Some(sandbox) = self.sandboxes.get_mut(&id) else {
+            return Ok(());
+        };
+        let Phase::Building(building) = &mut sandbox.phase else {
+            return Ok(());
+        };
+        let failure = match packet::receive(&building.report) {
+            Ok(Received::Nothing) => return Ok(()),
+            Ok(Received::Packet { bytes, descriptors }) => match postcard::from_bytes(&bytes) {
+                Ok(BuildReport::Ready) => match self.parts.groups.files(&sandbox.group) {
+                    Ok((version, files)) => {
+                        let mut ends = std::mem::take(&mut building.ends);
+                        let (files, controls) = files.into_parts(version);
+                        ends.extend(descriptors);
+                        ends.extend(controls);
+                        sandbox.phase = Phase::Standing;
+                        return self.reply(&Reply::Created { id, files }, ends);
+                    }
+                    Err(error) => at(Step::Cgroup)(error),
+                },
+                Ok(BuildReport::Failed { step, errno, text }) => Refusal { step, errno, text },
+                Err(error) => at(Step::Died)(io::Error::other(error)),
+            },
+            Ok(Received::Closed) => Refusal {
+                step: Step::Died,
+                errno: 0,
+                text: "it said nothing".to_owned(),
+            },
+            Err(error) => at(Step::Died)(error),
+        };
+        self.fail(id, failure)
+    }
+
+    /// Gives up a sandbox that is being built.
+    fn fail(&mut self, id: EnvironmentId, Refusal { step, errno, text }: Refusal) -> io::Result<()> {
+        tracing::warn!(%id, %step, text, "a sandbox could not be built");
+        self.reply(&Reply::failed(id, step, errno, text), Vec::new())?;
+        self.kill(id, false)
+    }
+
+    fn end(&mut self, id: EnvironmentId) -> io::Result<()> {
+        if self.sandboxes.contains_key(&id) {
+            self.kill(id, true)
+        } else {
+            self.reply(&Reply::Ended { id }, Vec::new())
+        }
+    }
+
+    /// Kills a sandbox; what is left of it goes when its pid 1 is reaped.
+    fn kill(&mut self, id: EnvironmentId, is_answered: bool) -> io::Result<()> {
+        let Some(sandbox) = self.sandboxes.get_mut(&id) else {
+            return Ok(());
+        };
+        sandbox.phase = Phase::Ending { is_answered };
+        match sandbox.pid {
+            Some(pid) => {
+                kill(pid, Signal::KILL)?;
+                self.parts.groups.let_die(&sandbox.group);
+                Ok(())
+            }
+            None => self.finish(id),
+        }
+    }
+
+    /// Nothing runs in the sandbox any more, and it is not to be read either.
+    fn finish(&mut self, id: EnvironmentId) -> io::Result<()> {
+        let Some(sandbox) = self.sandboxes.remove(&id) else {
+            return Ok(());
+        };
+        self.parts.groups.leave(sandbox.group);
+        match sandbox.phase {
+            Phase::Ending { is_answered: true } => self.reply(&Reply::Ended { id }, Vec::new()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes note of every child that has ended.
+    fn reap(&mut self) -> io::Result<()> {
+        loop {
+            match rustix::process::wait(WaitOptions::NOHANG) {
+                Ok(Some((pid, status))) if pid == self.parts.server => self.server_status = Some(code_of(status)),
+                Ok(Some((pid, _))) => self.reaped(pid)?,
+                Ok(None) | Err(rustix::io::Errno::CHILD) => return Ok(()),
+                Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    fn reaped(&mut self, pid: Pid) -> io::Result<()> {
+        let Some(id) = self.by_pid.remove(&pid) else {
+            return Ok(());
+        };
+        // Whatever it had to say is still in the socket.
+        self.take_report(id)?;
+        let Some(sandbox) = self.sandboxes.get_mut(&id) else {
+            return Ok(());
+        };
+        sandbox.pid = None;
+        if let Some(slot) = sandbox.slot.take() {
+            self.parts.slots.give_back(slot);
+        }
+        match sandbox.phase {
+            Phase::Ending { .. } => self.finish(id),
+            Phase::Standing => Ok(()),
+            Phase::Building(_) => {
+                let text = "it ended before it stood".to_owned();
+                self.fail(
+                    id,
+                    Refusal {
+                        step: Step::Died,
+                        errno: 0,
+                        text,
+                    },
+                )
+            }
+        }
+    }
+
+    /// Kills what is late, and lets die again what is killed: a server that has been taken over could freeze it.
+    fn keep_time(&mut self) -> io::Result<()> {
+        let now = Instant::now();
+        if self.killed_at.is_some_and(|at| now >= at) {
+            tracing::warn!("the server has not ended in time: killing it");
+            self.kill_server();
+            self.wait_for_server()?;
+        }
+        let mut late = Vec::new();
+        for (id, sandbox) in &self.sandboxes {
+            match &sandbox.phase {
+                Phase::Building(building) if now >= building.deadline => late.push(*id),
+                Phase::Ending { .. } => self.parts.groups.let_die(&sandbox.group),
+                _ => {}
+            }
+        }
+        for id in late {
+            let text = format!("not done after {} s", BUILD.as_secs());
+            self.fail(
+                id,
+                Refusal {
+                    step: Step::Time,
+                    errno: libc::ETIMEDOUT,
+                    text,
+                },
+            )?;
+        }
+        Ok(())
+    }
+
+    /// Sends a reply, or keeps it for when there is room.
+    fn reply(&mut self, reply: &Reply, descriptors: Vec<OwnedFd>) -> io::Result<()> {
+        let bytes = reply.encode().map_err(io::Error::other)?;
+        if self.replies.len() >= REPLIES {
+            return Err(io::Error::new(
+                io::ErrorKind::WouldBlock,
+                "the server does not take its replies",
+            ));
+        }
+        self.replies.push_back((bytes, descriptors));
+        self.flush()
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        while let Some((bytes, descriptors)) = self.replies.front() {
+            let borrowed: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
+            match packet::send(&self.parts.socket, bytes, &borrowed, false) {
+                Ok(()) => drop(self.replies.pop_front()),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                // The server is gone; its status follows.
+                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                    self.replies.clear();
+                    return Ok(());
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Kills everything and removes every group. What does not go in time is named, and swept by the next start.
+    fn end_all(&mut self) {
+        self.replies.clear();
+        let end = Instant::now() + END;
+        let ids: Vec<_> = self.sandboxes.keys().copied().collect();
+        for id in ids {
+            if let Err(error) = self.kill(id, false) {
+                tracing::error!(%id, %error, "a sandbox could not be killed");
+            }
+        }
+        loop {
+            let result = self.reap().and_then(|()| self.keep_time());
+            let removed = result.and_then(|()| self.parts.groups.remove_all());
+            match removed {
+                Ok(true) if self.sandboxes.is_empty() && self.server_status.is_some() => return,
+                Ok(_) if Instant::now() < end => std::thread::sleep(TICK),
+                Ok(_) => return tracing::error!("sandboxes do not end; the next start will sweep them"),
+                Err(error) => return tracing::error!(%error, "sandboxes could not be ended"),
+            }
+        }
+    }
+}
+
+/// What [`State::poll`] found.
+struct Ready {
+    signals: bool,
+    socket_in: bool,
+    socket_out: bool,
+    builds: Vec<EnvironmentId>,
+}
+
+type Pair = (OwnedFd, OwnedFd);
+
+/// The four connections of a sandbox, each as the server's (or the warden's) end and the guest's.
+fn ends() -> io::Result<(Pair, Pair, Pair, Pair)> {
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+    let control = socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    let supervisor = packet::pair()?;
+    let output = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+    let report = packet::pair()?;
+    // The server's ends are for its event loop. The guest's are open files of their own and wait as usual.
+    for end in [&control.0, &supervisor.0, &output.0] {
+        rustix::io::ioctl_fionbio(end, true)?;
+    }
+    Ok((control, supervisor, output, report))
+}
+
+/// Sends a signal to a child that may have ended meanwhile.
+fn kill(pid: Pid, signal: Signal) -> io::Result<()> {
+    match kill_process(pid, signal) {
+        Ok(()) | Err(rustix::io::Errno::SRCH) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// A status as a shell shows it.
+fn code_of(status: WaitStatus) -> i32 {
+    let signal = status.terminating_signal().map(|signal| 128 + signal);
+    signal.or_else(|| status.exit_status()).unwrap_or(1)
+}

@@ -1,0 +1,27 @@
+//! Sandboxes on the real kernel: what is in them, what they can and cannot do, and that nothing of them stays.
+//!
+//! This program is its own harness: the warden must be forked from a process with a single thread, which the usual one
+//! is not. It needs root. Cases that a server runs are run in a server, which reports over a pipe.
+
+mod case;
+mod guest;
+mod inside;
+mod outside;
+mod world;
+
+use case::Tally;
+
+fn main() -> std::process::ExitCode {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("these tests build real sandboxes and must be run as root: sudo -E cargo test -p ephyra-sandbox");
+        return std::process::ExitCode::FAILURE;
+    }
+    let wanted = std::env::args()
+        .skip(1)
+        .find(|argument| !argument.starts_with('-'))
+        .unwrap_or_default();
+    let mut tally = Tally::new(wanted);
+    inside::run(&mut tally);
+    outside::run(&mut tally);
+    tally.finish()
+}
