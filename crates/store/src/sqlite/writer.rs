@@ -208,3 +208,76 @@ fn commit(connection: &Connection, before: i64, sequence: i64) -> rusqlite::Resu
 fn execute(connection: &Connection, sql: &str) -> rusqlite::Result<()> {
     connection.prepare_cached(sql)?.execute([]).map(drop)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+
+    type Answers = Arc<Mutex<Vec<Result<(), StoreError>>>>;
+
+    fn job(sql: &'static str, error: Option<StoreError>, answers: &Answers) -> Job {
+        let answers = Arc::clone(answers);
+        Box::new(move |session| {
+            let result = match (session, error) {
+                (Some(session), None) => {
+                    session.next_number();
+                    session.connection.execute_batch(sql).unwrap();
+                    Ok(())
+                }
+                (_, error) => Err(error.unwrap_or(StoreError::Conflict)),
+            };
+            Applied {
+                has_failed: matches!(result, Err(StoreError::Backend { .. })),
+                answer: Box::new(move |committed| answers.lock().unwrap().push(result.and(committed))),
+            }
+        })
+    }
+
+    /// Runs three writes of which the second ends in `error`; says how many rows are there and how each was answered.
+    fn three_writes(error: Option<StoreError>) -> (i64, Vec<Result<(), StoreError>>) {
+        let connection = Connection::open_in_memory().unwrap();
+        connection
+            .execute_batch("CREATE TABLE t (n); CREATE TABLE sequence (last); INSERT INTO sequence VALUES (0)")
+            .unwrap();
+        let answers = Answers::default();
+        let (sender, queue) = mpsc::channel(8);
+        for error in [None, error, None] {
+            sender
+                .try_send(job("INSERT INTO t VALUES (1)", error, &answers))
+                .map_err(drop)
+                .unwrap();
+        }
+        drop(sender);
+        run(&connection, 0, queue, &Watchers::default(), &Topics::default());
+        assert!(connection.is_autocommit());
+        let count = connection
+            .query_row("SELECT count(*) FROM t", [], |row| row.get(0))
+            .unwrap();
+        let answers = std::mem::take(&mut *answers.lock().unwrap());
+        (count, answers)
+    }
+
+    #[test]
+    fn a_refused_write_leaves_those_beside_it() {
+        let (count, answers) = three_writes(Some(StoreError::Conflict));
+        assert_eq!(count, 2);
+        assert!(
+            matches!(answers[..], [Ok(()), Err(StoreError::Conflict), Ok(())]),
+            "{answers:?}"
+        );
+    }
+
+    #[test]
+    fn a_failed_write_undoes_its_transaction_and_nobody_is_told_otherwise() {
+        let (count, answers) = three_writes(Some(backend("writing", "the disk is full")));
+        // The third came into a transaction of its own.
+        assert_eq!(count, 1);
+        let is_lost = |answer: &Result<(), StoreError>| matches!(answer, Err(StoreError::Backend { .. }));
+        assert!(
+            is_lost(&answers[0]) && is_lost(&answers[1]) && answers[2].is_ok(),
+            "{answers:?}"
+        );
+    }
+}
