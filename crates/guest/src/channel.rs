@@ -65,6 +65,15 @@ impl Channel {
         }
     }
 
+    /// Resolves when the guest has sent bytes, which stay to be received, or can send no more.
+    pub(crate) async fn disturbed(&mut self) {
+        if !self.has_unread()
+            && let Ok(count) = self.read().await
+        {
+            self.unread = 0..count;
+        }
+    }
+
     /// Whether the guest has sent bytes that were not asked for.
     pub(crate) fn has_unread(&self) -> bool {
         !self.unread.is_empty() || !self.decoder.is_at_boundary()

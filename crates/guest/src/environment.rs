@@ -7,13 +7,13 @@ use bytes::Bytes;
 use ephyra_core::environment::{Environment, Execution, LaunchError};
 use ephyra_core::id::RequestId;
 use ephyra_core::invocation::{ColdStart, FunctionError, Invocation, Measures};
-use ephyra_core::limits::INIT_SECONDS;
 use ephyra_core::logs::LogStream;
 use ephyra_core::revision::Revision;
 use ephyra_sandbox::sandbox::{Controls, Sandbox};
 use ephyra_sandbox::supervisor::StartCommand;
 use futures_util::future::BoxFuture;
 
+use crate::api::Api;
 use crate::channel::Channel;
 use crate::failure::Failure;
 use crate::journal::{Journal, to_time};
@@ -91,7 +91,14 @@ impl GuestEnvironment {
             RuntimeKind::Python | RuntimeKind::Node => {
                 Protocol::Frames(Box::new(Channel::open(sandbox.control).map_err(failed)?))
             }
-            RuntimeKind::Provided => return Err(LaunchError::Sandbox("not yet".into())),
+            RuntimeKind::Provided => {
+                let Some(listener) = sandbox.listener else {
+                    return Err(LaunchError::Sandbox(
+                        "the sandbox has no listener for the Runtime API".to_owned(),
+                    ));
+                };
+                Protocol::Api(Box::new(Api::serve(listener).map_err(failed)?))
+            }
         };
         Ok(Self {
             watch: Watch::open(sandbox.supervisor, sandbox.output, journal).map_err(failed)?,
@@ -115,7 +122,11 @@ impl GuestEnvironment {
 
     /// Starts the runtime and has it load the function. A failure of the function's own leaves an environment that
     /// answers with it; one that takes too long goes on loading within its first invocation.
-    pub(crate) async fn initialise(&mut self, command: Option<StartCommand>) -> Result<(), LaunchError> {
+    pub(crate) async fn initialise(
+        &mut self,
+        command: Option<StartCommand>,
+        limit: Duration,
+    ) -> Result<(), LaunchError> {
         let started = Instant::now();
         self.phase = Phase::Loading { started, booted: None };
         let Some(command) = command else {
@@ -126,7 +137,7 @@ impl GuestEnvironment {
             .supervisor
             .start(&command)
             .map_err(|error| LaunchError::Sandbox(format!("the runtime could not be started: {error}")))?;
-        match self.load(Some(started + Duration::from_secs(INIT_SECONDS))).await {
+        match self.load(Some(started + limit)).await {
             Ok(()) => {
                 self.watch.journal.platform(
                     Event::InitDone {
@@ -329,6 +340,12 @@ impl GuestEnvironment {
             .during(Some(deadline), self.protocol.converse(&delivery, sent))
             .await
         {
+            Waited::Done(Ok(Err(Failure::Reported(document)))) => {
+                match self.watch.during(Some(deadline), self.protocol.settled()).await {
+                    Waited::Done(()) => Err(Failure::Reported(document)),
+                    Waited::Exited(_) | Waited::Deadline => Err(Failure::Fatal(document)),
+                }
+            }
             Waited::Done(Ok(answered)) => answered,
             Waited::Done(Err(broken)) => Err(self.failure_of(broken).await),
             Waited::Exited(exit) => Err(self.failure_of_exit(exit)),

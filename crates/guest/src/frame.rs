@@ -83,7 +83,10 @@ impl Kind {
     /// Whether a body beyond the limit is read and thrown away, because it is the function's honest answer, and
     /// not a breach of the protocol.
     const fn is_discarded_beyond(self) -> bool {
-        matches!(self, Self::Response | Self::Error | Self::StreamError | Self::FatalError)
+        matches!(
+            self,
+            Self::Response | Self::Error | Self::StreamError | Self::FatalError
+        )
     }
 }
 
@@ -408,7 +411,11 @@ mod tests {
             &[&ID[..], b"\x01\0E{}"].concat(),
             Ok(Frame::StreamError(id, document.clone())),
         );
-        check(0x8a, &[&ID[..], b"\x01\0E{}"].concat(), Ok(Frame::FatalError(id, document)));
+        check(
+            0x8a,
+            &[&ID[..], b"\x01\0E{}"].concat(),
+            Ok(Frame::FatalError(id, document)),
+        );
     }
 
     #[test]

@@ -1,9 +1,11 @@
 //! Starts environments: a built sandbox, a started runtime, a loaded function.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use ephyra_core::digest::Digest;
 use ephyra_core::environment::{Environment, LaunchError, Launcher as Launch};
+use ephyra_core::limits::INIT_SECONDS;
 use ephyra_core::logs::LogSink;
 use ephyra_core::revision::Revision;
 use ephyra_sandbox::sandbox::Sandbox;
@@ -32,12 +34,24 @@ pub trait Builder: Send + Sync + 'static {
 pub struct Launcher {
     builder: Arc<dyn Builder>,
     logs: Arc<dyn LogSink>,
+    init_limit: Duration,
 }
 
 impl Launcher {
     /// A launcher whose environments log to `logs`.
     pub fn new(builder: Arc<dyn Builder>, logs: Arc<dyn LogSink>) -> Self {
-        Self { builder, logs }
+        let init_limit = Duration::from_secs(INIT_SECONDS);
+        Self {
+            builder,
+            logs,
+            init_limit,
+        }
+    }
+
+    /// The same with another time for initialisation than Lambda's ten seconds.
+    #[must_use]
+    pub fn with_init_limit(self, init_limit: Duration) -> Self {
+        Self { init_limit, ..self }
     }
 
     async fn start(self, revision: Arc<Revision>) -> Result<Box<dyn Environment>, LaunchError> {
@@ -61,7 +75,7 @@ impl Launcher {
             revision,
         };
         let mut environment = GuestEnvironment::open(sandbox, opening)?;
-        environment.initialise(command).await?;
+        environment.initialise(command, self.init_limit).await?;
         Ok(Box::new(environment))
     }
 }

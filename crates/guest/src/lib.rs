@@ -5,13 +5,14 @@
 //! does) and never decides when an environment is started, frozen or ended (the engine does).
 //!
 //! Reading order: `PROTOCOL.md` and [`frame`] (the codec), `channel` and `watch` (descriptors), `protocol` (a
-//! conversation), [`environment`] (a lifecycle), [`launcher`]; aside, [`runtime`] and [`variables`] (what a guest is
+//! conversation), `api` (the same over HTTP), [`environment`] (a lifecycle), [`launcher`]; aside, [`runtime`] and [`variables`] (what a guest is
 //! started with), `platform`, `lines` and `journal` (logs).
 //!
 //! **Invariant:** nothing that a guest sends makes the host hold more than one answer of the largest size, or wait
 //! beyond the function's deadline.
 #![forbid(unsafe_code)]
 
+mod api;
 mod channel;
 pub mod environment;
 mod failure;

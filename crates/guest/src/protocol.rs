@@ -7,6 +7,7 @@ use ephyra_core::limits;
 use serde::Serialize;
 use tokio::sync::mpsc;
 
+use crate::api::Api;
 use crate::channel::{Channel, ChannelError};
 use crate::failure::Failure;
 use crate::frame::{Document, Frame};
@@ -75,6 +76,7 @@ struct Meta<'a> {
 /// How a guest is spoken to.
 pub(crate) enum Protocol {
     Frames(Box<Channel>),
+    Api(Box<Api>),
 }
 
 impl Protocol {
@@ -85,6 +87,8 @@ impl Protocol {
                 Frame::Booted => Ok(()),
                 frame => Err(unexpected(&frame, "before it had booted")),
             },
+            // It does not say: all of its start counts as loading.
+            Self::Api(_) => Ok(()),
         }
     }
 
@@ -96,14 +100,27 @@ impl Protocol {
                 Frame::InitError(document) => Ok(Err(document)),
                 frame => Err(unexpected(&frame, "while it loaded the function")),
             },
+            Self::Api(api) => api.ready().await,
         }
     }
 
     /// Resolves when an idle guest says or does what only a broken one does.
     pub(crate) async fn disturbed(&mut self) {
         match self {
-            Self::Frames(channel) => {
-                let _whatever_it_is = channel.receive().await;
+            Self::Frames(channel) => channel.disturbed().await,
+            // What it says out of turn is refused.
+            Self::Api(_) => std::future::pending().await,
+        }
+    }
+
+    /// Resolves when a guest that has told a failure is fit for another event.
+    pub(crate) async fn settled(&mut self) {
+        match self {
+            // It would have told otherwise.
+            Self::Frames(_) => {}
+            // It asks for another event or exits; this is the only way to know.
+            Self::Api(api) => {
+                let _asks_again = api.ready().await;
             }
         }
     }
@@ -214,6 +231,10 @@ impl Protocol {
                     .await?;
                 Ok(())
             }
+            Self::Api(api) => {
+                api.deliver(delivery);
+                Ok(())
+            }
         }
     }
 
@@ -237,6 +258,7 @@ impl Protocol {
                     }
                 })
             }
+            Self::Api(api) => api.answer().await,
         }
     }
 }

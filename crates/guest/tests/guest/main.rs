@@ -1,6 +1,8 @@
 //! The real interpreters, driven through environments without isolation.
 #![allow(clippy::unwrap_used, reason = "a test panics by design")]
 
+mod api;
+mod lifecycle;
 mod node;
 mod python;
 mod support;

@@ -1,6 +1,5 @@
 //! A sandbox without isolation: the real interpreters, started by a thread that plays the sandbox's pid 1.
 
-use std::fs::File;
 use std::io;
 use std::net::TcpListener;
 use std::os::fd::{AsFd, OwnedFd};
@@ -195,6 +194,7 @@ pub(crate) struct Rig {
     pub(crate) lines: Lines,
     pub(crate) shared: Arc<Shared>,
     pub(crate) runtime: Runtime,
+    pub(crate) init_limit: Duration,
 }
 
 impl Rig {
@@ -231,6 +231,7 @@ impl Rig {
             lines: Lines::default(),
             shared: Arc::default(),
             runtime,
+            init_limit: Duration::from_secs(10),
         }
     }
 
@@ -242,17 +243,46 @@ impl Rig {
         Self::new(node(), handler, files)
     }
 
-    pub(crate) fn provided(source: &str) -> Self {
+    /// A guest of a managed runtime that says on descriptor 3 what a script has it say.
+    pub(crate) fn scripted(source: &str) -> Self {
+        let preamble = "#!/usr/bin/python3 -S\nimport os, sys, time\n\
+            def send(kind, body=b'', version=1): os.write(3, len(body).to_bytes(4, 'little') + bytes((kind, version, 0, 0)) + body)\n\
+            def event(): return os.read(3, 1 << 16)[8:24]\n";
+        let mut rig = Self::new(python(), "app.handler", &[]);
+        rig.runtime.executable = rig.script("guest", &format!("{preamble}{source}"));
+        rig
+    }
+
+    pub(crate) fn script(&self, name: &str, source: &str) -> String {
         use std::os::unix::fs::PermissionsExt;
+        let path = self.folder.path().join(name);
+        std::fs::write(&path, source).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        path.to_str().unwrap().to_owned()
+    }
+
+    pub(crate) fn provided(source: &str) -> Self {
         let runtime = Runtime {
             identifier: "provided.al2023".to_owned(),
             kind: RuntimeKind::Provided,
             executable: String::new(),
             version: String::new(),
         };
-        let rig = Self::new(runtime, "app.handler", &[("bootstrap", source)]);
-        let path = rig.folder.path().join("bootstrap");
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let rig = Self::new(runtime, "app.handler", &[]);
+        let preamble = "#!/usr/bin/python3\nimport http.client, json, os, socket, sys\n\
+            api = os.environ['AWS_LAMBDA_RUNTIME_API']\n\
+            connection = http.client.HTTPConnection(api)\n\
+            def call(method, path, body=None, headers={}, at=connection):\n\
+            \x20   at.request(method, '/2018-06-01/' + path, body, headers)\n\
+            \x20   reply = at.getresponse()\n\
+            \x20   return reply.status, dict((k.lower(), v) for k, v in reply.getheaders()), reply.read()\n\
+            def next():\n\
+            \x20   # 403: the platform has not seen the end of the last answer yet.\n\
+            \x20   while (reply := call('GET', 'runtime/invocation/next'))[0] == 403: pass\n\
+            \x20   return reply[1]['lambda-runtime-aws-request-id'], reply[1], reply[2]\n";
+        if !source.is_empty() {
+            rig.script("bootstrap", &format!("{preamble}{source}"));
+        }
         rig
     }
 
@@ -283,6 +313,7 @@ impl Rig {
             shared: self.shared.clone(),
         };
         Launcher::new(Arc::new(builder), Arc::new(self.lines.clone()))
+            .with_init_limit(self.init_limit)
             .launch(Arc::new(self.revision.clone()))
             .await
     }
