@@ -9,15 +9,12 @@ use std::time::{Duration, Instant};
 
 use metrics::Unit;
 use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
-use metrics_util::MetricKindMask;
 
 /// Upper bounds of durations in seconds, from 10 µs to the longest invocation.
 const BUCKETS: [f64; 24] = [
     1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
     30.0, 60.0, 120.0, 300.0, 900.0,
 ];
-/// Counters and durations that nobody touched for so long are forgotten, so that deleted functions are.
-const IDLE: Duration = Duration::from_secs(3600);
 /// How often samples are put into their buckets. Until then each takes eight bytes.
 const UPKEEP_EVERY: Duration = Duration::from_secs(10);
 
@@ -65,11 +62,9 @@ impl Metrics {
 }
 
 fn recorder() -> Result<PrometheusRecorder, BuildError> {
-    let idle = MetricKindMask::COUNTER | MetricKindMask::HISTOGRAM;
-    let builder = PrometheusBuilder::new()
-        .set_buckets(&BUCKETS)?
-        .idle_timeout(idle, Some(IDLE));
-    Ok(builder.build_recorder())
+    // Nothing is forgotten when idle: rooms keep handles to their metrics for the hot path, and a handle to a
+    // forgotten metric would count into nowhere. So the rooms bound their labels.
+    Ok(PrometheusBuilder::new().set_buckets(&BUCKETS)?.build_recorder())
 }
 
 /// Runs until the metrics are dropped.

@@ -26,16 +26,17 @@ struct Folder {
 }
 
 impl FileBlobs {
-    /// Opens the folder `dir`, which is made when it is absent, and removes what a crash left unfinished there. One
+    /// Opens the folder `data`/blobs, which is made when it is absent, and removes what a crash left unfinished. One
     /// program at a time: the hold of [`Sqlite`](crate::sqlite::Sqlite) on the data folder sees to it. Blocks.
-    pub fn open(dir: &Path) -> Result<Self, StoreError> {
+    pub fn open(data: &Path) -> Result<Self, StoreError> {
+        let root = data.join("blobs");
         let folder = Folder {
-            root: dir.to_owned(),
-            unfinished: dir.join("unfinished"),
+            unfinished: root.join("unfinished"),
+            root,
         };
         folder
             .prepare()
-            .map_err(|error| backend(format!("opening the folder of blobs {}", dir.display()), error))?;
+            .map_err(|error| backend(format!("opening the blobs in {}", data.display()), error))?;
         Ok(Self {
             folder: Arc::new(folder),
         })

@@ -49,7 +49,7 @@ fn written(n: u64) -> Option<u64> {
 
 async fn write_until_killed(dir: &Path, round: &str) {
     let sqlite = Arc::new(Sqlite::open(dir, Arc::new(SystemClock)).unwrap());
-    let blobs = FileBlobs::open(&dir.join("blobs")).unwrap();
+    let blobs = FileBlobs::open(dir).unwrap();
     let writers = (0..WRITERS).map(|writer| {
         let (sqlite, blobs, round) = (Arc::clone(&sqlite), blobs.clone(), round.to_owned());
         tokio::spawn(async move {
@@ -158,7 +158,7 @@ impl Acknowledged {
         }
         assert!(self.gone.iter().all(|id| !found.contains_key(id)));
 
-        let blobs = FileBlobs::open(&dir.join("blobs")).unwrap();
+        let blobs = FileBlobs::open(dir).unwrap();
         for (digest, text) in &self.blobs {
             let content = blobs.get(*digest).await.unwrap().expect("the blob is there");
             assert_eq!(content, text.repeat(10_000));

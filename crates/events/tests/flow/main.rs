@@ -194,6 +194,24 @@ async fn stopping_waits_for_what_runs_and_keeps_the_rest() {
 }
 
 #[tokio::test]
+async fn what_a_draining_platform_refuses_runs_at_the_next_start() {
+    let mut house = House::open();
+    house.answer(|run| match run {
+        0 => Answer::Refuse(InvokeError::Draining),
+        _ => Answer::Success,
+    });
+    let events = house.start();
+    let event = house.event("hello");
+    events.accept(event.clone()).await.unwrap();
+    house.next_run().await;
+    assert!(soon(events.stop(20 * SECOND)).await);
+    let events = house.start();
+    assert_eq!(house.next_run().await.request_id, event.request_id);
+    assert_eq!(house.next_settlement().await.verdict, Verdict::Succeeded);
+    house.ends_empty(events).await;
+}
+
+#[tokio::test]
 async fn what_the_hook_refuses_comes_again() {
     let mut house = House::open();
     house.refuse_settlements(1);

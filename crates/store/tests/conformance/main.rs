@@ -40,7 +40,7 @@ async fn sqlite_is_a_log() {
 #[tokio::test]
 async fn files_are_blobs() {
     let dir = tempfile::tempdir().unwrap();
-    let files = FileBlobs::open(&dir.path().join("blobs")).unwrap();
+    let files = FileBlobs::open(dir.path()).unwrap();
     blobs::suite(&files).await;
 }
 
@@ -61,7 +61,7 @@ async fn revisions_and_leases_outlive_the_program() {
 fn what_a_crash_left_unfinished_is_removed() {
     let dir = tempfile::tempdir().unwrap();
     drop(FileBlobs::open(dir.path()).unwrap());
-    let left = dir.path().join("unfinished/half");
+    let left = dir.path().join("blobs/unfinished/half");
     std::fs::write(&left, "half").unwrap();
     drop(FileBlobs::open(dir.path()).unwrap());
     assert!(!left.exists());
