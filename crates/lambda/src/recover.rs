@@ -1,0 +1,203 @@
+//! The start: completes or removes what an interrupted run has left, and counts what is there.
+//!
+//! Operations write a version before the function that counts it, and delete a function before what belongs to it.
+//! So whatever a crash leaves is one of these: a version that its function does not count yet (the function is made
+//! to count it), something whose function is gone (it is removed), a change under way (it is ended), or packages that
+//! no record names (they are removed).
+
+use std::collections::HashMap;
+
+use ephyra_core::digest::Digest;
+use ephyra_core::id::{FunctionName, Version};
+use ephyra_store::StoreError;
+
+use crate::lambda::Lambda;
+use crate::ledger::{LayerPlace, Stored};
+use crate::package::DepotError;
+use crate::record::{FunctionRecord, Provisioned, VersionRecord};
+
+/// How many records are read at once.
+const PAGE: usize = 256;
+
+/// Why the service could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum RecoverError {
+    /// The records could not be read or repaired.
+    #[error("the functions' records could not be read or repaired")]
+    Store(#[from] StoreError),
+    /// The packages could not be read or repaired.
+    #[error("the functions' packages could not be read or repaired")]
+    Package(#[source] PackageError),
+}
+
+/// A failure of the folder of packages; opaque, for its chain of causes.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct PackageError(#[from] DepotError);
+
+impl From<DepotError> for RecoverError {
+    fn from(error: DepotError) -> Self {
+        Self::Package(PackageError(error))
+    }
+}
+
+impl Lambda {
+    /// Repairs and counts. To be called once, before any request.
+    pub(crate) async fn recover(&self) -> Result<(), RecoverError> {
+        let mut functions = self.read_functions().await?;
+        let unsettled = self.recover_versions(&mut functions).await?;
+        self.recover_aliases(&functions).await?;
+        self.count_layers().await?;
+        self.inner.depot.sweep().await?;
+        for name in unsettled {
+            self.settle(&name).await?;
+        }
+        Ok(())
+    }
+
+    /// Reads all functions, counts them, and puts back what of their packages is missing or may be torn.
+    async fn read_functions(&self) -> Result<HashMap<FunctionName, Known>, RecoverError> {
+        let inner = &self.inner;
+        let mut functions = HashMap::new();
+        let mut after: Option<String> = None;
+        loop {
+            let page = inner.ledger.functions(after.as_deref(), PAGE).await?;
+            let Some(last) = page.last() else {
+                return Ok(functions);
+            };
+            after = Some(last.record.name.to_string());
+            for stored in page {
+                let record = &stored.record;
+                inner.totals.add_function();
+                inner.totals.set_reserved(&record.name, record.reserved);
+                if record.reserved.is_some() {
+                    inner.deps.steer.set_reserved(&record.name, record.reserved);
+                }
+                self.recover_version(&record.latest).await?;
+                functions.insert(record.name.clone(), Known::of(record));
+            }
+        }
+    }
+
+    /// Removes versions without a function, counts the others; returns the functions with something under way.
+    async fn recover_versions(
+        &self,
+        functions: &mut HashMap<FunctionName, Known>,
+    ) -> Result<Vec<FunctionName>, RecoverError> {
+        let inner = &self.inner;
+        for (name, stored) in inner.ledger.every_version().await? {
+            let version = stored.record;
+            let Version::Number(number) = version.version else {
+                continue;
+            };
+            let Some(known) = functions.get_mut(&name) else {
+                inner.ledger.delete_version(&name, number).await?;
+                continue;
+            };
+            known.is_unsettled |= version.is_unsettled();
+            self.recover_version(&version).await?;
+            if number > known.last_version {
+                known.last_version = number;
+                if let Some(mut function) = inner.ledger.function(&name).await? {
+                    function.record.last_version = number;
+                    inner.ledger.update_function(&function).await?;
+                }
+            }
+            self.recover_provisioned(&name, &number.to_string(), &version, version.attached.provisioned);
+        }
+        Ok(functions
+            .iter()
+            .filter(|(_, known)| known.is_unsettled)
+            .map(|(name, _)| name.clone())
+            .collect())
+    }
+
+    async fn recover_aliases(&self, functions: &HashMap<FunctionName, Known>) -> Result<(), RecoverError> {
+        let inner = &self.inner;
+        for (name, stored) in inner.ledger.every_alias().await? {
+            let alias = stored.record;
+            if !functions.contains_key(&name) {
+                inner.ledger.delete_alias(&name, &alias.name).await?;
+            } else if alias.attached.provisioned.is_some()
+                && let Version::Number(number) = alias.version
+                && let Some(version) = inner.ledger.version(&name, number).await?
+            {
+                let provisioned = alias.attached.provisioned;
+                self.recover_provisioned(&name, alias.name.as_str(), &version.record, provisioned);
+            }
+        }
+        Ok(())
+    }
+
+    async fn count_layers(&self) -> Result<(), RecoverError> {
+        let inner = &self.inner;
+        let mut after: Option<(String, u64)> = None;
+        loop {
+            let place = after.as_ref().map(|(name, number)| LayerPlace::Version(name, *number));
+            let page = inner.ledger.layers(place, PAGE).await?;
+            let Some(Stored { record: last, .. }) = page.last() else {
+                return Ok(());
+            };
+            after = Some((last.name.clone(), last.number));
+            for layer in page {
+                let package = layer.record.package;
+                inner.depot.share(package);
+                self.restore(package.digest, false).await?;
+                inner.totals.add_code(package.zip_bytes);
+            }
+        }
+    }
+
+    async fn recover_version(&self, version: &VersionRecord) -> Result<(), RecoverError> {
+        self.inner.share(version);
+        self.inner.totals.add_code(version.code.zip_bytes);
+        for package in version.packages() {
+            self.restore(package.digest, version.is_unsettled()).await?;
+        }
+        Ok(())
+    }
+
+    /// Puts a package in place. One whose zip is gone keeps its functions from running, and nothing else.
+    async fn restore(&self, digest: Digest, anew: bool) -> Result<(), RecoverError> {
+        match self.inner.depot.restore(digest, anew).await {
+            Err(lost @ DepotError::Lost(_)) => {
+                tracing::error!(
+                    error = &lost as &dyn std::error::Error,
+                    "a package is gone: deploy its functions again"
+                );
+                Ok(())
+            }
+            other => Ok(other?),
+        }
+    }
+
+    fn recover_provisioned(
+        &self,
+        name: &FunctionName,
+        qualifier: &str,
+        version: &VersionRecord,
+        provisioned: Option<Provisioned>,
+    ) {
+        if let Some(provisioned) = provisioned {
+            self.inner
+                .totals
+                .set_provisioned(name, qualifier, Some(provisioned.count));
+            self.provision(name, version, provisioned.count);
+        }
+    }
+}
+
+/// What the start needs to know of a function.
+struct Known {
+    last_version: u64,
+    is_unsettled: bool,
+}
+
+impl Known {
+    fn of(record: &FunctionRecord) -> Self {
+        Self {
+            last_version: record.last_version,
+            is_unsettled: record.latest.is_unsettled(),
+        }
+    }
+}
