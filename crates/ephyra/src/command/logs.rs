@@ -12,10 +12,17 @@ use crate::output::{Colour, Output};
 
 /// One line of the platform's answer.
 #[derive(Debug, Deserialize)]
-struct Line {
-    /// Milliseconds since 1970.
-    timestamp: i64,
-    message: String,
+#[serde(untagged)]
+enum Line {
+    Event {
+        /// Milliseconds since 1970.
+        timestamp: i64,
+        message: String,
+    },
+    Skipped {
+        /// So many lines came faster than they were read.
+        skipped: u64,
+    },
 }
 
 pub(crate) async fn run(options: &cli::Logs, output: &Output) -> anyhow::Result<ExitCode> {
@@ -44,9 +51,17 @@ fn print(line: &[u8], output: &Output) -> anyhow::Result<()> {
         stdout.write_all(line)?;
     } else {
         let line: Line = serde_json::from_slice(line).context("the platform sent a log line that is not JSON")?;
-        let time = jiff::Timestamp::from_millisecond(line.timestamp)?;
-        let time = output.paint(Colour::Dim, &format!("{time:.3}"));
-        writeln!(stdout, "{time} {}", line.message.trim_end())?;
+        match line {
+            Line::Event { timestamp, message } => {
+                let time = jiff::Timestamp::from_millisecond(timestamp)?;
+                let time = output.paint(Colour::Dim, &format!("{time:.3}"));
+                writeln!(stdout, "{time} {}", message.trim_end())?;
+            }
+            Line::Skipped { skipped } => {
+                let note = format!("({skipped} lines came too fast and are left out; they are kept: ephyra logs)");
+                writeln!(stdout, "{}", output.paint(Colour::Yellow, &note))?;
+            }
+        }
     }
     stdout.flush()?;
     Ok(())

@@ -27,8 +27,7 @@ impl WardenBuilder {
     }
 
     fn has_bootstrap(&self, package: Digest) -> bool {
-        let name = package.to_string();
-        let file = self.code.join(&name[..2]).join(&name).join("bootstrap");
+        let file = self.code.join(package.to_string()).join("bootstrap");
         std::fs::symlink_metadata(file).is_ok()
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use ephyra_core::compute::Resolve;
 use ephyra_core::id::FunctionName;
-use ephyra_observe::logs::{Event, LogStore};
+use ephyra_observe::logs::{Followed, LogEvent, LogStore};
 use ephyra_sandbox::runtimes::Runtime;
 use ephyra_store::clock::Clock;
 use ephyra_wire::error::ApiError;
@@ -78,35 +78,32 @@ impl Own {
         let since = self.clock.now_ms().saturating_sub(since_ms);
         let limit = usize::try_from(limit).unwrap_or_default();
 
-        // Following begins before the past is read, so that no line falls between the two.
-        let mut following = follow.then(|| self.logs.follow(&group));
-        let logs = Arc::clone(&self.logs);
-        let past = tokio::task::spawn_blocking(move || logs.tail(&group, since, limit))
-            .await
-            .map_err(|error| internal(&error))?
-            .map_err(|error| internal(&error))?;
+        let (past, following) = if follow {
+            let (past, following) = self.logs.tail_and_follow(&group, since, limit).await.map_err(|e| internal(&e))?;
+            (past, Some(following))
+        } else {
+            (self.logs.tail(&group, since, limit).await.map_err(|e| internal(&e))?, None)
+        };
         let (parts, body) = mpsc::channel(PARTS);
         tokio::spawn(async move {
-            let mut last = None;
             for event in past {
-                last = Some(event.sequence);
                 if parts.send(Ok(line(&event))).await.is_err() {
                     return;
                 }
             }
-            let Some(following) = following.as_mut() else { return };
+            let Some(mut following) = following else { return };
             loop {
-                tokio::select! {
+                let followed = tokio::select! {
                     () = parts.closed() => return,
-                    event = following.next() => {
-                        let Some(event) = event else { return };
-                        if last.is_some_and(|last| event.sequence <= last) {
-                            continue;
-                        }
-                        if parts.send(Ok(line(&event))).await.is_err() {
-                            return;
-                        }
-                    }
+                    followed = following.next() => followed,
+                };
+                let part = match followed {
+                    Some(Followed::Event(event)) => line(&event),
+                    Some(Followed::Skipped(count)) => skipped(count),
+                    None => return,
+                };
+                if parts.send(Ok(part)).await.is_err() {
+                    return;
                 }
             }
         });
@@ -140,13 +137,20 @@ fn internal(error: &dyn std::error::Error) -> ApiError {
     )
 }
 
-fn line(event: &Event) -> Bytes {
+fn line(event: &LogEvent) -> Bytes {
     let mut text = json!({
         "timestamp": event.timestamp_ms,
-        "stream": event.stream,
-        "message": event.message,
+        "stream": &*event.stream,
+        "message": String::from_utf8_lossy(&event.message),
     })
     .to_string();
+    text.push('\n');
+    text.into()
+}
+
+/// What a reader is told who was too slow for the function.
+fn skipped(count: u64) -> Bytes {
+    let mut text = json!({ "skipped": count }).to_string();
     text.push('\n');
     text.into()
 }

@@ -57,7 +57,8 @@ pub(crate) fn run(options: cli::Serve, listeners: Vec<TcpListener>, side: Server
 
 async fn serve(options: cli::Serve, listeners: Vec<TcpListener>, side: ServerSide) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
-    let data = side.data;
+    let data = side.data.clone();
+    let runtimes = side.runtimes.clone();
     let metrics = Metrics::install()?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let root = Root::find_or_make(&data)?;
@@ -65,12 +66,12 @@ async fn serve(options: cli::Serve, listeners: Vec<TcpListener>, side: ServerSid
     let blobs = Arc::new(FileBlobs::open(&data)?);
     let usage = Arc::new(UsageLog::open(&data, &UsageOptions::default())?);
     let log_options = LogOptions {
-        keep: options.log_retention,
+        max_age: options.log_retention,
         ..LogOptions::default()
     };
     let logs = Arc::new(LogStore::open(&data, log_options)?);
 
-    let warden = Warden::connect(side.socket, side.runtimes.clone())?;
+    let warden = Warden::connect(side.socket, side.runtimes)?;
     let builder = Arc::new(WardenBuilder::new(warden, &data));
     let launcher = Arc::new(ephyra_guest::Launcher::new(builder, logs.clone()));
     let engine = Engine::new(engine_options(&options)?, launcher, usage);
@@ -87,7 +88,7 @@ async fn serve(options: cli::Serve, listeners: Vec<TcpListener>, side: ServerSid
     let lambda_options = ephyra_lambda::Options {
         place,
         data: data.clone(),
-        runtimes: side.runtimes.iter().map(|runtime| runtime.identifier.clone()).collect(),
+        runtimes: runtimes.iter().map(|runtime| runtime.identifier.clone()).collect(),
         architecture: architecture().to_owned(),
         concurrency: options.concurrency,
     };
@@ -116,7 +117,7 @@ async fn serve(options: cli::Serve, listeners: Vec<TcpListener>, side: ServerSid
     ));
     doorway.lead_to(events.clone());
 
-    let own = Own::new(side.runtimes, options.account.to_string(), lambda.clone(), logs, clock);
+    let own = Own::new(runtimes, options.account.to_string(), lambda.clone(), logs, clock);
     let mut services = Services::default();
     services.add(
         lambda,
@@ -133,7 +134,7 @@ async fn serve(options: cli::Serve, listeners: Vec<TcpListener>, side: ServerSid
         credentials: Arc::new(RootCredentials {
             access_key: root.access_key_id.clone(),
             credential: Credential {
-                secret: Secret::new(&root.secret_access_key),
+                secret: Secret::new(root.secret_access_key.as_str()),
                 account: options.account.clone(),
             },
         }),
