@@ -15,12 +15,10 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
 
 use crate::cgroup::Files;
 use crate::controls::CgroupControls;
-use crate::isolation::Report;
 use crate::packet::{self, Received};
 use crate::protocol::{Create, FilesPresent, Reply, Request, Step};
 use crate::runtimes::Runtime;
 use crate::sandbox::Sandbox;
-use crate::warden::ServerSide;
 
 /// How many sandboxes are asked for at once; more wait their turn.
 const CREATES: usize = 16;
@@ -34,8 +32,6 @@ pub struct Warden {
 /// What a sandbox is to be made of.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Spec {
-    /// Its name.
-    pub id: EnvironmentId,
     /// Its memory in MB.
     pub memory_mb: u32,
     /// The size of its `/tmp` in MB.
@@ -44,10 +40,10 @@ pub struct Spec {
     pub code: Digest,
     /// The layers, unpacked there too; a later one covers an earlier one.
     pub layers: Vec<Digest>,
-    /// The index of its runtime in [`Warden::runtimes`].
-    pub runtime: u16,
+    /// The identifier of its runtime, one of [`Warden::runtimes`].
+    pub runtime: String,
     /// Whether it has a listener for the Runtime API.
-    pub has_listener: bool,
+    pub listener: bool,
 }
 
 /// Why a sandbox could not be created.
@@ -63,6 +59,9 @@ pub enum CreateError {
         /// The error.
         text: String,
     },
+    /// The runtime is not on this machine.
+    #[error("there is no runtime {0} on this machine")]
+    RuntimeAbsent(String),
     /// The warden is gone, and the server is about to be.
     #[error("the warden is gone")]
     Gone,
@@ -71,7 +70,6 @@ pub enum CreateError {
 pub(crate) struct Shared {
     socket: UnixDatagram,
     runtimes: Vec<Runtime>,
-    isolation: Report,
     creates: Arc<Semaphore>,
     state: Mutex<State>,
     /// Something was put into [`State::outgoing`].
@@ -97,15 +95,14 @@ struct Pending {
 }
 
 impl Warden {
-    /// Takes over the socket; to be called inside the asynchronous runtime, where a task then serves it.
-    pub fn connect(side: ServerSide) -> io::Result<Self> {
+    /// Takes over the socket and the list of the [`ServerSide`](crate::warden::ServerSide); to be called inside the asynchronous runtime, where a task then serves it.
+    pub fn connect(socket: OwnedFd, runtimes: Vec<Runtime>) -> io::Result<Self> {
         // A SOCK_SEQPACKET socket is one for datagrams that has a connection; only its descriptor is used.
-        let socket = std::os::unix::net::UnixDatagram::from(side.socket);
+        let socket = std::os::unix::net::UnixDatagram::from(socket);
         socket.set_nonblocking(true)?;
         let shared = Arc::new(Shared {
             socket: UnixDatagram::from_std(socket)?,
-            runtimes: side.runtimes,
-            isolation: side.isolation,
+            runtimes,
             creates: Arc::new(Semaphore::new(CREATES)),
             state: Mutex::new(State::default()),
             has_outgoing: Notify::new(),
@@ -119,31 +116,34 @@ impl Warden {
         &self.shared.runtimes
     }
 
-    /// How functions are isolated.
-    pub fn isolation(&self) -> &Report {
-        &self.shared.isolation
-    }
-
     /// Builds a sandbox. When the future is dropped, a sandbox that comes nevertheless is ended.
     pub async fn create(&self, spec: Spec) -> Result<Sandbox, CreateError> {
         let turn = Arc::clone(&self.shared.creates)
             .acquire_owned()
             .await
             .map_err(|_| CreateError::Gone)?;
+        let position = self
+            .runtimes()
+            .iter()
+            .position(|runtime| runtime.identifier == spec.runtime);
+        let Some(runtime) = position.and_then(|index| u16::try_from(index).ok()) else {
+            return Err(CreateError::RuntimeAbsent(spec.runtime));
+        };
+        let id = EnvironmentId::new();
         let request = Request::Create(Create {
-            id: spec.id,
+            id,
             memory_mb: spec.memory_mb,
             tmp_mb: spec.tmp_mb,
             code: spec.code,
             layers: spec.layers,
-            runtime: spec.runtime,
-            has_listener: spec.has_listener,
+            runtime,
+            has_listener: spec.listener,
         });
         let (answer, answered) = oneshot::channel();
         let pending = Pending {
             answer,
             memory_mb: spec.memory_mb,
-            has_listener: spec.has_listener,
+            has_listener: spec.listener,
             asked: Instant::now(),
             _turn: turn,
         };
@@ -152,7 +152,7 @@ impl Warden {
             if state.is_gone {
                 return Err(CreateError::Gone);
             }
-            state.pending.insert(spec.id, pending);
+            state.pending.insert(id, pending);
         }
         self.shared.send(&request);
         answered.await.unwrap_or(Err(CreateError::Gone))

@@ -20,9 +20,8 @@ mod protocol;
 pub mod runtimes;
 pub mod sandbox;
 mod seccomp;
-mod skeleton;
+pub mod skeleton;
 pub mod supervisor;
 pub mod warden;
 
 pub use protocol::Step;
-pub use skeleton::{RuntimeFiles, SkeletonError};

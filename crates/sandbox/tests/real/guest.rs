@@ -4,7 +4,6 @@ use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use ephyra_core::digest::Digest;
-use ephyra_core::id::EnvironmentId;
 use ephyra_sandbox::client::{CreateError, Spec, Warden};
 use ephyra_sandbox::sandbox::{Controls, Sandbox};
 use ephyra_sandbox::supervisor::{Notice, StartCommand};
@@ -31,33 +30,24 @@ pub(crate) struct Ended {
     pub(crate) output: String,
 }
 
-/// The index of a runtime by the beginning of its identifier.
-pub(crate) fn runtime(warden: &Warden, identifier: &str) -> u16 {
-    let found = warden
+/// The first runtime whose identifier begins so.
+pub(crate) fn runtime(warden: &Warden, identifier: &str) -> String {
+    let mut found = warden
         .runtimes()
         .iter()
-        .position(|runtime| runtime.identifier.starts_with(identifier));
-    found
-        .expect("the runtime is on this machine")
-        .try_into()
-        .expect("few runtimes")
-}
-
-/// The oldest python of this machine.
-pub(crate) fn any_python(warden: &Warden) -> u16 {
-    runtime(warden, "python3.")
+        .filter(|runtime| runtime.identifier.starts_with(identifier));
+    found.next().expect("the runtime is on this machine").identifier.clone()
 }
 
 /// The smallest sandbox.
-pub(crate) fn spec(runtime: u16, code: Digest) -> Spec {
+pub(crate) fn spec(runtime: String, code: Digest) -> Spec {
     Spec {
-        id: EnvironmentId::new(),
         memory_mb: 128,
         tmp_mb: 512,
         code,
         layers: Vec::new(),
         runtime,
-        has_listener: false,
+        listener: false,
     }
 }
 
@@ -91,27 +81,39 @@ pub(crate) async fn start_in(sandbox: Sandbox, arguments: &[&str]) -> Guest {
     }
 }
 
-/// Starts a script in python, in a new sandbox.
+/// Starts a script in the runtime's python, in a new sandbox.
 pub(crate) async fn python(warden: &Warden, spec: Spec, script: &str) -> Guest {
-    let runtime = &warden.runtimes()[usize::from(spec.runtime)];
-    let executable = runtime.executable.to_str().expect("a path that is text").to_owned();
+    let runtime = warden
+        .runtimes()
+        .iter()
+        .find(|runtime| runtime.identifier == spec.runtime);
+    let executable = runtime
+        .expect("a runtime")
+        .executable
+        .to_str()
+        .expect("a path that is text")
+        .to_owned();
     start(warden, spec, &[&executable, "-I", "-u", "-c", script])
         .await
         .expect("a sandbox")
 }
 
 impl Guest {
-    /// Sends a line down the control stream.
+    /// Sends text down the control stream.
     pub(crate) async fn say(&mut self, text: &str) {
         self.control.write_all(text.as_bytes()).await.expect("the guest lives");
     }
 
-    /// Waits for `count` bytes of the control stream.
-    pub(crate) async fn hear(&mut self, count: usize) -> String {
-        let mut bytes = vec![0; count];
-        let read = tokio::time::timeout(LIMIT, self.control.read_exact(&mut bytes)).await;
-        read.expect("in time").expect("the guest lives");
-        String::from_utf8(bytes).expect("text")
+    /// Waits for a line of the control stream.
+    pub(crate) async fn hear(&mut self) -> String {
+        let mut line = Vec::new();
+        loop {
+            let byte = tokio::time::timeout(LIMIT, self.control.read_u8()).await;
+            match byte.expect("in time").expect("the guest lives") {
+                b'\n' => return String::from_utf8(line).expect("text"),
+                byte => line.push(byte),
+            }
+        }
     }
 
     /// Waits until the guest ends by itself; it is not ended otherwise.

@@ -1,8 +1,14 @@
 //! Cases that a server runs, all in one server.
 
+mod build;
+mod escape;
+mod measure;
+mod run;
+
 use std::fs;
 use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
 use std::pin::Pin;
 
 use ephyra_core::digest::Digest;
@@ -11,7 +17,7 @@ use ephyra_sandbox::supervisor::Notice;
 use ephyra_sandbox::warden::{PACKAGES, ServerSide};
 
 use crate::case::{Tally, report};
-use crate::guest::{self, python, spec};
+use crate::guest::{self, Guest, python, spec};
 use crate::world::World;
 
 /// What each case is given.
@@ -21,34 +27,49 @@ pub(crate) struct Server {
     pub(crate) data: PathBuf,
 }
 
-type Case = (&'static str, fn(Server) -> Pin<Box<dyn Future<Output = ()> + Send>>);
+/// A case by its name.
+pub(crate) type Case = (&'static str, fn(Server) -> Pin<Box<dyn Future<Output = ()> + Send>>);
 
+/// Lists asynchronous functions as cases.
 macro_rules! cases {
     ($($case:ident),* $(,)?) => { &[$((stringify!($case), |server| Box::pin($case(server)))),*] };
 }
-
-const CASES: &[Case] = cases![a_python_runs];
+pub(crate) use cases;
 
 impl Server {
     /// Unpacks a package as the server does; its files by name and content.
     pub(crate) fn package(&self, files: &[(&str, &str)]) -> Digest {
         let digest = Digest::of(format!("{files:?}").as_bytes());
-        let folder = self.data.join(PACKAGES).join(digest.to_string());
+        let folder = self.folder(digest);
         if fs::create_dir(&folder).is_ok() {
             for (name, text) in files {
                 let file = folder.join(name);
                 fs::create_dir_all(file.parent().expect("a folder")).expect("a folder");
                 fs::write(&file, text).expect("a file");
-                let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-                fs::set_permissions(&file, mode).expect("a mode");
+                fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).expect("a mode");
             }
         }
         digest
     }
 
+    /// Where a package is unpacked.
+    pub(crate) fn folder(&self, digest: Digest) -> PathBuf {
+        self.data.join(PACKAGES).join(digest.to_string())
+    }
+
     /// A package with nothing of interest in it.
     pub(crate) fn empty(&self) -> Digest {
         self.package(&[("handler.py", "x = 1\n")])
+    }
+
+    /// The smallest sandbox with a python.
+    pub(crate) fn spec(&self) -> ephyra_sandbox::client::Spec {
+        spec(guest::runtime(&self.warden, "python3."), self.empty())
+    }
+
+    /// Starts a script in python.
+    pub(crate) async fn python(&self, script: &str) -> Guest {
+        python(&self.warden, self.spec(), script).await
     }
 
     /// Runs a script in python to its end and returns what it wrote.
@@ -59,21 +80,12 @@ impl Server {
         guest.end().await;
         ended.output
     }
-
-    /// Starts a script in python.
-    pub(crate) async fn python(&self, script: &str) -> guest::Guest {
-        python(
-            &self.warden,
-            spec(guest::any_python(&self.warden), self.empty()),
-            script,
-        )
-        .await
-    }
 }
 
 /// Runs the cases.
 pub(crate) fn run(tally: &mut Tally) {
-    let cases: Vec<_> = CASES.iter().filter(|(name, _)| name.contains(tally.wanted())).collect();
+    let all = [build::CASES, run::CASES, escape::CASES, measure::CASES].concat();
+    let cases: Vec<_> = all.iter().filter(|(name, _)| name.contains(tally.wanted())).collect();
     if cases.is_empty() {
         return;
     }
@@ -81,21 +93,18 @@ pub(crate) fn run(tally: &mut Tally) {
     let world = World::start(|_| {}, |side| serve(side, &cases, &writer));
     drop(writer);
     tally.take(results);
-    tally.case("the_server_ends_in_good_order", || {
-        // Nobody has told it to.
-        assert_eq!(world.wait().exit_status(), Some(1));
-    });
+    // Nobody has told it to.
+    assert_eq!(
+        world.wait().exit_status(),
+        Some(1),
+        "the platform of the cases ends in good order"
+    );
 }
 
 fn serve(side: ServerSide, cases: &[&Case], results: &OwnedFd) -> i32 {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .expect("a runtime");
-    runtime.block_on(async {
+    block_on(async {
         let data = side.data.clone();
-        let warden = Warden::connect(side).expect("a socket");
+        let warden = Warden::connect(side.socket, side.runtimes).expect("a socket");
         for (name, case) in cases {
             let server = Server {
                 warden: warden.clone(),
@@ -108,10 +117,13 @@ fn serve(side: ServerSide, cases: &[&Case], results: &OwnedFd) -> i32 {
     0
 }
 
-async fn a_python_runs(server: Server) {
-    let output = server
-        .output_of("import os, sys, socket; print(os.getpid(), os.getuid(), os.getgid(), os.getcwd(), socket.gethostname(), os.environ, sorted(os.listdir('/')), sorted(os.listdir('/proc/self/fd')), open('/proc/self/status').read(), open('/proc/self/mounts').read())")
-        .await;
-    println!("{output}");
-    assert!(Path::new("/proc").exists());
+/// Runs a future as a server does.
+pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    runtime
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .expect("a runtime")
+        .block_on(future)
 }

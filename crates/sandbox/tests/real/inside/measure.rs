@@ -1,0 +1,66 @@
+//! How long building takes. The figures are printed; the bound is wide, for a busy machine.
+
+use std::time::{Duration, Instant};
+
+use ephyra_sandbox::client::Spec;
+
+use super::{Case, Server, cases};
+use crate::guest::runtime;
+
+pub(super) const CASES: &[Case] = cases![building_is_quick, controls_are_quick];
+
+fn print(what: &str, times: &mut [Duration]) -> Duration {
+    times.sort_unstable();
+    let median = times[times.len() / 2];
+    println!(
+        "    {what}: p50 {median:?}, p90 {:?}, least {:?}",
+        times[times.len() * 9 / 10],
+        times[0]
+    );
+    median
+}
+
+async fn building_is_quick(server: Server) {
+    for (name, listener, layers) in [("plain", false, 0), ("listener and two layers", true, 2)] {
+        let layers: Vec<_> = (0..layers).map(|n| server.package(&[(["a", "b"][n], "x")])).collect();
+        let spec = Spec {
+            layers,
+            listener,
+            runtime: runtime(&server.warden, "python3."),
+            ..server.spec()
+        };
+        let (mut create, mut end) = (Vec::new(), Vec::new());
+        for _ in 0..100 {
+            let sandbox = server.warden.create(spec.clone()).await.unwrap();
+            create.push(sandbox.built_in);
+            let began = Instant::now();
+            sandbox.controls.end().await;
+            end.push(began.elapsed());
+        }
+        let median = print(&format!("create, {name}"), &mut create);
+        print(&format!("end, {name}"), &mut end);
+        assert!(median < Duration::from_millis(100), "building takes {median:?}");
+    }
+}
+
+async fn controls_are_quick(server: Server) {
+    let mut sandbox = server.warden.create(server.spec()).await.unwrap();
+    let (mut freeze, mut thaw, mut read) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..200 {
+        let began = Instant::now();
+        sandbox.controls.freeze().unwrap();
+        let frozen = Instant::now();
+        sandbox.controls.cpu_time().unwrap();
+        sandbox.controls.peak_memory_bytes().unwrap();
+        let taken = Instant::now();
+        sandbox.controls.thaw().unwrap();
+        freeze.push(frozen - began);
+        read.push(taken - frozen);
+        thaw.push(taken.elapsed());
+    }
+    let median = print("freeze", &mut freeze);
+    print("thaw", &mut thaw);
+    print("read CPU and memory", &mut read);
+    assert!(median < Duration::from_millis(10));
+    sandbox.controls.end().await;
+}
