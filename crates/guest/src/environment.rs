@@ -318,6 +318,14 @@ impl GuestEnvironment {
                 // The time that an invocation waits for loading is its own, as on AWS.
                 let cold = self.cold;
                 let loaded = self.load(Some(deadline)).await;
+                if let Err(failure) = &loaded {
+                    let status = match failure {
+                        Failure::Timeout => Status::Timeout,
+                        failure => Status::Error(failure.error_type()),
+                    };
+                    self.watch.take_output();
+                    self.log_init_failure("invoke", status);
+                }
                 self.cold = cold;
                 loaded?;
             }

@@ -149,3 +149,186 @@ fn path(runtime: &Runtime) -> String {
         _ => COMMON.to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use ephyra_core::id::{RevisionId, Version};
+    use ephyra_core::revision::{LogLevel, Logging};
+
+    use super::*;
+    use crate::runtime::{Bootstrap, command};
+
+    fn revision(runtime: &str, user: &[(&str, &str)]) -> Revision {
+        Revision {
+            id: RevisionId::from_bytes([0; 16]),
+            function: "work".parse().unwrap(),
+            version: Version::Number(7),
+            function_arn: "arn:aws:lambda:eu-west-1:000000000000:function:work".to_owned(),
+            runtime: runtime.to_owned(),
+            handler: "app.handler".to_owned(),
+            code: Digest::of(b""),
+            layers: Vec::new(),
+            memory_mb: 256,
+            ephemeral_storage_mb: 512,
+            timeout_seconds: 3,
+            variables: user
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                .collect(),
+            logging: Logging {
+                format: LogFormat::Json,
+                application_level: LogLevel::Warn,
+                system_level: LogLevel::Info,
+                group: "/aws/lambda/work".to_owned(),
+            },
+        }
+    }
+
+    fn runtime(identifier: &str, kind: RuntimeKind, executable: &str) -> Runtime {
+        Runtime {
+            identifier: identifier.to_owned(),
+            kind,
+            executable: executable.to_owned(),
+            version: "1".to_owned(),
+        }
+    }
+
+    fn of(revision: &Revision, runtime: &Runtime) -> HashMap<String, String> {
+        let list = variables(
+            revision,
+            runtime,
+            "2026/01/01/[7]00",
+            &Credentials::from_entropy([0; 64]),
+        );
+        let count = list.len();
+        let map: HashMap<_, _> = list.into_iter().collect();
+        assert_eq!(map.len(), count, "a variable is set twice");
+        map
+    }
+
+    #[test]
+    fn python_gets_what_lambda_sets() {
+        let runtime = runtime("python3.13", RuntimeKind::Python, "/opt/py/bin/python3.13");
+        let seen = of(&revision("python3.13", &[("MINE", "1")]), &runtime);
+        for (name, want) in [
+            ("LANG", "en_US.UTF-8"),
+            ("TZ", ":UTC"),
+            ("PATH", "/opt/py/bin:/usr/local/bin:/usr/bin:/bin:/opt/bin"),
+            ("LAMBDA_TASK_ROOT", "/var/task"),
+            ("LAMBDA_RUNTIME_DIR", "/var/runtime"),
+            ("_HANDLER", "app.handler"),
+            ("AWS_REGION", "eu-west-1"),
+            ("AWS_DEFAULT_REGION", "eu-west-1"),
+            ("AWS_EXECUTION_ENV", "AWS_Lambda_python3.13"),
+            ("AWS_LAMBDA_FUNCTION_NAME", "work"),
+            ("AWS_LAMBDA_FUNCTION_VERSION", "7"),
+            ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "256"),
+            ("AWS_LAMBDA_LOG_GROUP_NAME", "/aws/lambda/work"),
+            ("AWS_LAMBDA_LOG_STREAM_NAME", "2026/01/01/[7]00"),
+            ("AWS_LAMBDA_LOG_FORMAT", "JSON"),
+            ("AWS_LAMBDA_LOG_LEVEL", "WARN"),
+            ("AWS_LAMBDA_INITIALIZATION_TYPE", "on-demand"),
+            ("PYTHONPATH", "/var/runtime"),
+            ("MINE", "1"),
+        ] {
+            assert_eq!(seen.get(name).map(String::as_str), Some(want), "{name}");
+        }
+        assert!(seen["LD_LIBRARY_PATH"].ends_with(":/opt/lib"));
+        assert!(!seen.contains_key("AWS_LAMBDA_RUNTIME_API") && !seen.contains_key("NODE_PATH"));
+    }
+
+    #[test]
+    fn node_finds_layers_of_its_version_and_provided_finds_the_runtime_api() {
+        let seen = of(
+            &revision("nodejs22.x", &[]),
+            &runtime("nodejs22.x", RuntimeKind::Node, "/usr/bin/node"),
+        );
+        let want =
+            "/opt/nodejs/node22/node_modules:/opt/nodejs/node_modules:/var/runtime/node_modules:/var/runtime:/var/task";
+        assert_eq!(seen["NODE_PATH"], want);
+        assert_eq!(seen["PATH"], "/usr/local/bin:/usr/bin:/bin:/opt/bin");
+        let seen = of(
+            &revision("provided.al2023", &[]),
+            &runtime("provided.al2023", RuntimeKind::Provided, ""),
+        );
+        assert_eq!(seen["AWS_LAMBDA_RUNTIME_API"], "127.0.0.1:9001");
+        assert!(!seen.contains_key("AWS_EXECUTION_ENV") && !seen.contains_key("PYTHONPATH"));
+    }
+
+    #[test]
+    fn a_function_changes_what_is_open_and_nothing_else() {
+        let user = [
+            ("PATH", "/mine"),
+            ("AWS_REGION", "mars"),
+            ("AWS_ACCESS_KEY_ID", "stolen"),
+            ("_HANDLER", "other"),
+        ];
+        let seen = of(
+            &revision("python3.13", &user),
+            &runtime("python3.13", RuntimeKind::Python, "/usr/bin/python3"),
+        );
+        assert_eq!(seen["PATH"], "/mine");
+        assert_eq!(
+            (seen["AWS_REGION"].as_str(), seen["_HANDLER"].as_str()),
+            ("eu-west-1", "app.handler")
+        );
+        assert!(seen["AWS_ACCESS_KEY_ID"].starts_with("ASIA"));
+    }
+
+    #[test]
+    fn credentials_look_like_temporary_ones_and_differ() {
+        let credentials = Credentials::random();
+        assert_eq!(
+            (credentials.access_key_id.len(), credentials.secret_access_key.len()),
+            (20, 40)
+        );
+        assert_ne!(credentials, Credentials::random());
+    }
+
+    #[test]
+    fn commands_name_the_program_and_the_wrapper() {
+        let python = runtime("python3.13", RuntimeKind::Python, "/usr/bin/python3.13");
+        let plain = ["/usr/bin/python3.13", "-X", "utf8", "-s", "/var/runtime/bootstrap.py"];
+        assert_eq!(command(&revision("python3.13", &[]), &python, None).unwrap(), plain);
+        let wrapped = revision("python3.13", &[("AWS_LAMBDA_EXEC_WRAPPER", "/opt/wrap")]);
+        assert_eq!(
+            command(&wrapped, &python, None).unwrap()[..2],
+            ["/opt/wrap", "/usr/bin/python3.13"]
+        );
+        let node = runtime("nodejs22.x", RuntimeKind::Node, "/usr/bin/node");
+        let want = ["/usr/bin/node", "--max-old-space-size=230", "/var/runtime/index.js"];
+        assert_eq!(command(&revision("nodejs22.x", &[]), &node, None).unwrap(), want);
+        let provided = runtime("provided.al2023", RuntimeKind::Provided, "");
+        assert_eq!(
+            command(&wrapped, &provided, Some(Bootstrap::Layer)).unwrap(),
+            ["/opt/bootstrap"]
+        );
+        assert_eq!(command(&wrapped, &provided, None), None);
+    }
+
+    #[test]
+    fn every_file_of_a_runtime_is_an_asset() {
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../runtimes");
+        let count = |folder: &str, ending: &str| -> usize {
+            let mut folders = vec![root.join(folder)];
+            let mut count = 0;
+            while let Some(folder) = folders.pop() {
+                for entry in std::fs::read_dir(folder).unwrap().map(Result::unwrap) {
+                    let path = entry.path();
+                    if path.is_dir() {
+                        folders.push(path);
+                    } else if path.extension().is_some_and(|found| found == ending) {
+                        count += 1;
+                    }
+                }
+            }
+            count
+        };
+        for (kind, folder, ending) in [(RuntimeKind::Python, "python", "py"), (RuntimeKind::Node, "node", "js")] {
+            let assets = crate::assets().iter().filter(|asset| asset.kind == kind).count();
+            assert_eq!(assets, count(folder, ending), "{folder}");
+        }
+    }
+}

@@ -75,6 +75,7 @@ async fn slow_loading_goes_on_within_the_first_invocation() {
     let (environment, execution) = rig.once("{}").await;
     assert_eq!(failure(&execution).0, "KeyError");
     assert!(environment.is_none());
+    rig.has_logged("\tPhase: invoke\tStatus: error\tError Type: KeyError");
 }
 
 #[tokio::test]

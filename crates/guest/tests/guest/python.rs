@@ -57,7 +57,6 @@ async fn an_event_goes_there_and_back_and_again() {
 async fn values_are_written_as_lambda_writes_them() {
     for (value, want) in [
         ("None", "null"),
-        ("'é\\u2028'", if cfg!(any()) { "" } else { "\"\\u00e9\\u2028\"" }),
         ("'\\ud800'", "\"\\ud800\""),
         ("float('nan')", "NaN"),
         ("b'bytes'", "\"bytes\""),

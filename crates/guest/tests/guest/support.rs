@@ -105,6 +105,7 @@ struct FakeBuilder {
     task: PathBuf,
     runtime: Runtime,
     shared: Arc<Shared>,
+    native: Option<fn(OwnedFd)>,
 }
 
 impl Builder for FakeBuilder {
@@ -123,9 +124,10 @@ impl Builder for FakeBuilder {
         let (output, inner_output) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
-        let (task, shared) = (self.task.clone(), self.shared.clone());
-        std::thread::spawn(move || {
-            first_process(&task, &address, &shared, inner_control, &inner_supervisor, inner_output)
+        let (task, shared, native) = (self.task.clone(), self.shared.clone(), self.native);
+        std::thread::spawn(move || match native {
+            Some(guest) => guest(inner_control),
+            None => first_process(&task, &address, &shared, inner_control, &inner_supervisor, inner_output),
         });
         let sandbox = Sandbox {
             id: EnvironmentId::new(),
@@ -195,6 +197,8 @@ pub(crate) struct Rig {
     pub(crate) shared: Arc<Shared>,
     pub(crate) runtime: Runtime,
     pub(crate) init_limit: Duration,
+    /// Plays the guest on a thread instead of a process.
+    pub(crate) native: Option<fn(OwnedFd)>,
 }
 
 impl Rig {
@@ -232,6 +236,7 @@ impl Rig {
             shared: Arc::default(),
             runtime,
             init_limit: Duration::from_secs(10),
+            native: None,
         }
     }
 
@@ -245,7 +250,7 @@ impl Rig {
 
     /// A guest of a managed runtime that says on descriptor 3 what a script has it say.
     pub(crate) fn scripted(source: &str) -> Self {
-        let preamble = "#!/usr/bin/python3 -S\nimport os, sys, time\n\
+        let preamble = "#!/usr/bin/env python3\nimport os, sys, time\n\
             def send(kind, body=b'', version=1): os.write(3, len(body).to_bytes(4, 'little') + bytes((kind, version, 0, 0)) + body)\n\
             def event(): return os.read(3, 1 << 16)[8:24]\n";
         let mut rig = Self::new(python(), "app.handler", &[]);
@@ -269,7 +274,7 @@ impl Rig {
             version: String::new(),
         };
         let rig = Self::new(runtime, "app.handler", &[]);
-        let preamble = "#!/usr/bin/python3\nimport http.client, json, os, socket, sys\n\
+        let preamble = "#!/usr/bin/env python3\nimport http.client, json, os, socket, sys\n\
             api = os.environ['AWS_LAMBDA_RUNTIME_API']\n\
             connection = http.client.HTTPConnection(api)\n\
             def call(method, path, body=None, headers={}, at=connection):\n\
@@ -311,6 +316,7 @@ impl Rig {
             task: self.folder.path().to_owned(),
             runtime: self.runtime.clone(),
             shared: self.shared.clone(),
+            native: self.native,
         };
         Launcher::new(Arc::new(builder), Arc::new(self.lines.clone()))
             .with_init_limit(self.init_limit)
@@ -356,8 +362,20 @@ impl Rig {
     }
 }
 
+/// An interpreter's path: what the variable says, or the first of that name on the usual paths.
+fn find(variable: &str, name: &str) -> String {
+    std::env::var(variable).unwrap_or_else(|_| {
+        let paths = format!("/usr/bin:/usr/local/bin:{}", std::env::var("PATH").unwrap_or_default());
+        let found = paths
+            .split(':')
+            .map(|folder| format!("{folder}/{name}"))
+            .find(|path| Path::new(path).exists());
+        found.unwrap_or_else(|| panic!("{name} is needed for these tests"))
+    })
+}
+
 pub(crate) fn python() -> Runtime {
-    let executable = std::env::var("EPHYRA_TEST_PYTHON").unwrap_or_else(|_| "/usr/bin/python3".to_owned());
+    let executable = find("EPHYRA_TEST_PYTHON", "python3");
     Runtime {
         identifier: "python3.11".to_owned(),
         kind: RuntimeKind::Python,
@@ -367,7 +385,7 @@ pub(crate) fn python() -> Runtime {
 }
 
 pub(crate) fn node() -> Runtime {
-    let executable = std::env::var("EPHYRA_TEST_NODE").unwrap_or_else(|_| "/usr/bin/node".to_owned());
+    let executable = find("EPHYRA_TEST_NODE", "node");
     Runtime {
         identifier: "nodejs20.x".to_owned(),
         kind: RuntimeKind::Node,
