@@ -1,8 +1,8 @@
 'use strict';
 // Loads the function and serves events over descriptor 3 (crates/guest/PROTOCOL.md).
 //
-// Between two invocations the thread blocks in read(2): an event wakes the process without a turn of the event loop,
-// and what a handler left behind runs on with the next event, as on Lambda, where the environment is frozen.
+// Between two invocations the thread blocks in read(2), which is the shortest way to an event. What a handler left
+// behind runs on with the next event, as on Lambda, where the environment is frozen.
 
 const control = require('./control');
 const log = require('./log');
@@ -121,10 +121,15 @@ function serve() {
   } else {
     env._X_AMZN_TRACE_ID = event.meta.traceId;
   }
+  // One turn of the event loop first: it sees which connections were closed while nothing ran.
+  setImmediate(start, event, current);
+}
+
+function start(event, invocation) {
   try {
-    run(event, current);
+    run(event, invocation);
   } catch (error) {
-    fail(current, error);
+    fail(invocation, error);
   }
 }
 

@@ -72,13 +72,11 @@ exports.load = async (root, handler) => {
     }
     throw error;
   }
-  let owner = null;
   for (const name of names) {
-    owner = found;
-    // The exports of CommonJS modules that were imported stand below `default`.
-    found = owner?.[name] ?? (owner === found && owner?.default?.[name]);
+    // What a CommonJS module exports stands below `default` when it was imported.
+    found = found?.[name] ?? found?.default?.[name];
   }
-  if (found === undefined || found === null || found === false) {
+  if (found === undefined || found === null) {
     throw new Fault('Runtime.HandlerNotFound', `${handler} is undefined or not exported`);
   }
   if (typeof found !== 'function') {

@@ -287,11 +287,6 @@ impl GuestEnvironment {
         };
         self.measure(&mut measures);
         self.report(invocation.request_id, &result, is_usable, &measures);
-        if let Ok(answer) = &result
-            && invocation.stream.is_none()
-        {
-            measures.bytes_out = answer.len() as u64;
-        }
         let execution = Execution {
             result: result
                 .map_err(|failure| failure.to_error(Some(invocation.request_id), self.revision.timeout_seconds)),

@@ -96,7 +96,13 @@ impl Log {
         if self.format == LogFormat::Json && !is_kept(line, self.application_level) {
             return;
         }
-        self.append(String::from_utf8_lossy(line).as_bytes(), now_ms);
+        let text = String::from_utf8_lossy(line);
+        if text.contains('\r') {
+            // How a runtime writes an event of several lines.
+            self.append(text.replace('\r', "\n").as_bytes(), now_ms);
+        } else {
+            self.append(text.as_bytes(), now_ms);
+        }
     }
 
     fn append(&mut self, line: &[u8], now_ms: i64) {
@@ -210,6 +216,13 @@ mod tests {
         let (mut journal, kept) = journal(LogFormat::Text, LogLevel::Info);
         journal.write(b"a\xffb\n", 0);
         assert_eq!(*kept.0.lock().unwrap(), ["a\u{fffd}b"]);
+    }
+
+    #[test]
+    fn carriage_returns_part_the_lines_of_one_event() {
+        let (mut journal, kept) = journal(LogFormat::Text, LogLevel::Info);
+        journal.write(b"a\rb\r\nc\n", 0);
+        assert_eq!(*kept.0.lock().unwrap(), ["a\nb", "c"]);
     }
 
     #[test]

@@ -93,7 +93,7 @@ async fn an_exception_leaves_the_environment_usable() {
     );
     let want = json!({"errorMessage": "bäd", "errorType": "ValueError", "requestId": id, "stackTrace": [frame]});
     assert_eq!(document, want);
-    rig.has_logged("[ERROR] ValueError: bäd\rTraceback (most recent call last):\r  File");
+    rig.has_logged("[ERROR] ValueError: bäd\nTraceback (most recent call last):\n  File");
     let lines = rig.lines();
     assert!(
         lines.last().unwrap().ends_with(" ms\t"),
@@ -187,7 +187,7 @@ async fn what_cannot_be_loaded_is_said_at_the_first_invocation() {
         assert_eq!((found.as_str(), &document["errorMessage"]), (kind, &json!(message)));
         assert_eq!(document["requestId"], "");
         assert!(environment.is_none(), "a failed environment serves once");
-        rig.has_logged(&format!("[ERROR] {kind}: {message}\rTraceback"));
+        rig.has_logged(&format!("[ERROR] {kind}: {message}\nTraceback"));
         rig.has_logged(&format!("\tPhase: init\tStatus: error\tError Type: {kind}"));
         let lines = rig.lines();
         assert!(
@@ -397,7 +397,7 @@ async fn logging_has_lambdas_text_format() {
     let parts: Vec<&str> = lines[2].split('\t').collect();
     assert_eq!(
         (parts[0], parts[2], parts[3]),
-        ("[INFO]", id.as_str(), "two\rlines"),
+        ("[INFO]", id.as_str(), "two\nlines"),
         "{lines:#?}"
     );
     assert!(parts[1].len() == 24 && parts[1].ends_with('Z'), "{lines:#?}");
