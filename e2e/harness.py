@@ -7,6 +7,7 @@ import itertools
 import json
 import os
 import pathlib
+import re
 import shutil
 import signal
 import socket
@@ -357,13 +358,15 @@ class Server:
         }
 
     def runtimes(self):
-        """Identifiers of the runtimes here, those of /usr/bin first."""
+        """Identifiers of the runtimes here: those of /usr/bin first, then the newest."""
         if self._runtimes is None:
-            listed = json.loads(self.command("runtime", "list", "--json").stdout)
-            listed = listed["runtimes"] if isinstance(listed, dict) else listed
-            rows = [(next((str(v) for v in row.values() if str(v).startswith("/")), ""), row) for row in listed]
-            rows.sort(key=lambda r: not r[0].startswith("/usr/bin/"))
-            self._runtimes = [row.get("runtime") or row.get("identifier") or row.get("name") for _, row in rows]
+            rows = json.loads(self.command("runtime", "list", "--json").stdout)
+
+            def order(row):
+                numbers = [int(n) for n in re.findall(r"\d+", row["identifier"])]
+                return not row["executable"].startswith("/usr/bin/"), [-n for n in numbers]
+
+            self._runtimes = [row["identifier"] for row in sorted(rows, key=order)]
         return self._runtimes
 
     @property

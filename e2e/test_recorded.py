@@ -34,11 +34,9 @@ def test_recorded(case, platform):
     recorder = Recorder(case, platform)
     try:
         SCENARIOS[case](recorder)
+    except BaseException:
+        print("\n\n".join(recorder.problems))
+        raise
     finally:
-        failed = recorder.problems
-        if failed:
-            print("\n\n".join(failed))
-        for cleanup in reversed(recorder.cleanups):
-            cleanup()
-        recorder.cleanups.clear()
+        recorder.clean_up()
     recorder.finish(layers.EXCUSED.get(case, ()))

@@ -115,6 +115,20 @@ def test_provisioned_environments_are_started_ahead(platform, function):
     assert client.list_provisioned_concurrency_configs(FunctionName=name)["ProvisionedConcurrencyConfigs"] == []
 
 
+def test_provisioning_that_cannot_succeed_says_so(platform, function):
+    name = function("raise RuntimeError('never')\n")
+    client = platform.lambda_
+    qualified = {"FunctionName": name, "Qualifier": client.publish_version(FunctionName=name)["Version"]}
+    client.put_provisioned_concurrency_config(ProvisionedConcurrentExecutions=1, **qualified)
+
+    def state():
+        answer = client.get_provisioned_concurrency_config(**qualified)
+        return answer if answer["Status"] == "FAILED" else None
+
+    assert until(state, "FAILED", 30)["StatusReason"]
+    client.delete_provisioned_concurrency_config(**qualified)
+
+
 @pytest.mark.parametrize("seconds", [1, 2])
 def test_timeouts_are_exact(platform, function, seconds):
     name = function(

@@ -8,8 +8,8 @@ import difflib
 import json
 import re
 
-PLACEHOLDER = re.compile(r"<([a-z_-]+(?::(?:\d+|len\(\d+\)))?)>")
-ISO_DATE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+0000")
+PLACEHOLDER = re.compile(r"<([a-z][a-z0-9_-]*(?::(?:\d+|len\(\d+\)))?)>")
+ISO_DATE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{3})?\+0000")
 
 # Placeholders that may stand for another value each time.
 FREE = {
@@ -167,6 +167,8 @@ def _members(want, got, bindings, old, settled, path):
 
 def shown(value):
     """A value as lines, for a diff."""
+    if isinstance(value, dict) and "ResponseMetadata" in value:
+        value = value | {"ResponseMetadata": {"HTTPStatusCode": value["ResponseMetadata"].get("HTTPStatusCode")}}
     return json.dumps(value, indent=1, sort_keys=True, default=str).splitlines()
 
 
