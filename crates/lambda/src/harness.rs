@@ -285,7 +285,6 @@ impl Harness {
 }
 
 /// Waits for a condition.
-#[track_caller]
 pub(crate) async fn until(is_met: impl Fn() -> bool) {
     for _ in 0..1000 {
         if is_met() {

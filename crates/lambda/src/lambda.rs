@@ -50,6 +50,9 @@ pub struct Options {
     pub concurrency: u32,
 }
 
+/// Makes a link out of a path and how long the link is to work.
+pub type Presign = dyn Fn(&str, Duration) -> String + Send + Sync;
+
 /// What the service works with.
 pub struct Dependencies {
     /// Where the records are. Keys that begin with `function/`, `version/`, `alias/`, `layer/` and `layer-number/` are
@@ -67,7 +70,7 @@ pub struct Dependencies {
     pub clock: Arc<dyn Clock>,
     /// Makes a URL that serves a GET of this path, percent-encoded and without host, for so long without further
     /// credentials.
-    pub presign: Arc<dyn Fn(&str, Duration) -> String + Send + Sync>,
+    pub presign: Arc<Presign>,
     /// A number that is uniform in [0, 1): which version a weighted alias chooses.
     pub dice: Arc<dyn Fn() -> f64 + Send + Sync>,
 }

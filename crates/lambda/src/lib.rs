@@ -33,5 +33,5 @@ mod harness;
 #[cfg(test)]
 mod lifecycle_tests;
 
-pub use lambda::{Dependencies, Lambda, Options};
+pub use lambda::{Dependencies, Lambda, Options, Presign};
 pub use recover::RecoverError;

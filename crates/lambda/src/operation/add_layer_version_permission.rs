@@ -1,7 +1,6 @@
 //! `AddLayerVersionPermission`, `GetLayerVersionPolicy` and `RemoveLayerVersionPermission`. Kept and shown: layers of
 //! other accounts do not reach here yet.
 
-use ephyra_core::id::RequestId;
 use ephyra_wire::error::ApiError;
 use ephyra_wire::rest::read_json;
 use ephyra_wire::service::Response;
@@ -72,11 +71,10 @@ pub(super) async fn run(call: Call) -> Result<Response, ApiError> {
     };
     let text = serde_json::to_string(&statement).unwrap_or_default();
     add(&mut stored.record.policy, statement)?;
-    stored.record.policy_revision = RequestId::new();
     inner.ledger.update_layer(&stored).await.map_err(error::store)?;
     Ok(created(&json!({
         "Statement": text,
-        "RevisionId": stored.record.policy_revision,
+        "RevisionId": stored.record.policy.revision_id(),
     })))
 }
 
@@ -89,7 +87,7 @@ pub(super) async fn get(call: Call) -> Result<Response, ApiError> {
     }
     let document: Value = json!({
         "Policy": layer.policy.document(),
-        "RevisionId": layer.policy_revision,
+        "RevisionId": layer.policy.revision_id(),
     });
     Ok(ok(&document))
 }
@@ -111,7 +109,6 @@ pub(super) async fn remove(call: Call) -> Result<Response, ApiError> {
             "Statement {sid} is not found in resource policy."
         )));
     }
-    stored.record.policy_revision = RequestId::new();
     inner.ledger.update_layer(&stored).await.map_err(error::store)?;
     Ok(no_content())
 }
@@ -126,11 +123,10 @@ async fn find(call: &Call, name: &str, number: u64) -> Result<Stored<LayerRecord
 }
 
 fn check_revision(call: &Call, layer: &LayerRecord) -> Result<(), ApiError> {
-    match call.request.query("RevisionId") {
-        Some(wanted) if wanted != layer.policy_revision.to_string() => {
-            Err(error::precondition_failed("GetLayerPolicy"))
-        }
-        _ => Ok(()),
+    if layer.policy.is_at(call.request.query("RevisionId")) {
+        Ok(())
+    } else {
+        Err(error::precondition_failed("GetLayerPolicy"))
     }
 }
 

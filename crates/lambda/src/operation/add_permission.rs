@@ -143,11 +143,7 @@ pub(super) async fn run(call: Call) -> Result<Response, ApiError> {
     let mut owner = Owner::find(&call, &named)
         .await?
         .ok_or_else(|| named.qualifier_not_found(place))?;
-    if input
-        .revision_id
-        .as_ref()
-        .is_some_and(|wanted| *wanted != owner.revision_id().to_string())
-    {
+    if !owner.attached().policy.is_at(input.revision_id.as_deref()) {
         return Err(error::precondition_failed("GetPolicy"));
     }
     let statement = Statement {
@@ -159,7 +155,6 @@ pub(super) async fn run(call: Call) -> Result<Response, ApiError> {
         condition: input.condition(),
     };
     add(&mut owner.attached_mut().policy, statement.clone())?;
-    owner.touch();
     owner.write(&call).await?;
     let text = serde_json::to_string(&statement).unwrap_or_default();
     Ok(created(&json!({ "Statement": text })))
@@ -174,7 +169,7 @@ pub(super) fn add(policy: &mut Policy, statement: Statement) -> Result<(), ApiEr
             statement.sid
         )));
     }
-    policy.0.push(statement);
+    policy.add(statement);
     let bytes = policy.document().len();
     if bytes > POLICY_BYTES {
         return Err(ApiError::new(

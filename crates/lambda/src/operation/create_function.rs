@@ -45,6 +45,11 @@ pub(super) struct Code {
 }
 
 impl Code {
+    /// Whether it names a container image.
+    pub(super) const fn is_image(&self) -> bool {
+        self.image_uri.is_some()
+    }
+
     /// Takes the zip out, or says why there is none to take.
     pub(super) fn into_zip(self) -> Result<Bytes, ApiError> {
         let has_s3 = self.s3_bucket.is_some() || self.s3_key.is_some() || self.s3_object_version.is_some();

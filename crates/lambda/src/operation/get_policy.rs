@@ -16,6 +16,6 @@ pub(super) async fn run(call: Call) -> Result<Response, ApiError> {
         .ok_or_else(error::resource_not_found)?;
     Ok(ok(&json!({
         "Policy": owner.attached().policy.document(),
-        "RevisionId": owner.revision_id(),
+        "RevisionId": owner.attached().policy.revision_id(),
     })))
 }

@@ -12,8 +12,8 @@ use crate::record::{AliasRecord, Attached, FunctionRecord, VersionRecord};
 /// The record that something is attached to: a function's, a version's or an alias's.
 pub(super) enum Owner {
     Function(Stored<FunctionRecord>),
-    Version(FunctionRecord, u64, Stored<VersionRecord>),
-    Alias(FunctionRecord, Stored<AliasRecord>),
+    Version(Box<FunctionRecord>, u64, Stored<VersionRecord>),
+    Alias(Box<FunctionRecord>, Stored<AliasRecord>),
 }
 
 impl Owner {
@@ -30,15 +30,15 @@ impl Owner {
             Ok(Some(Qualifier::Version(Version::Number(number)))) => inner
                 .version(name, number)
                 .await?
-                .map(|version| Self::Version(function.record, number, version)),
+                .map(|version| Self::Version(Box::new(function.record), number, version)),
             Ok(Some(Qualifier::Alias(alias))) => inner
                 .alias(name, &alias)
                 .await?
-                .map(|alias| Self::Alias(function.record, alias)),
+                .map(|alias| Self::Alias(Box::new(function.record), alias)),
         })
     }
 
-    pub(super) const fn function(&self) -> &FunctionRecord {
+    pub(super) fn function(&self) -> &FunctionRecord {
         match self {
             Self::Function(stored) => &stored.record,
             Self::Version(function, ..) | Self::Alias(function, _) => function,
@@ -58,14 +58,6 @@ impl Owner {
             Self::Function(stored) => &mut stored.record.latest.attached,
             Self::Version(_, _, stored) => &mut stored.record.attached,
             Self::Alias(_, stored) => &mut stored.record.attached,
-        }
-    }
-
-    pub(super) const fn revision_id(&self) -> RequestId {
-        match self {
-            Self::Function(stored) => stored.record.latest.revision_id,
-            Self::Version(_, _, stored) => stored.record.revision_id,
-            Self::Alias(_, stored) => stored.record.revision_id,
         }
     }
 

@@ -65,7 +65,7 @@ pub(super) async fn put(call: Call) -> Result<Response, ApiError> {
             "AvailableProvisionedConcurrentExecutions": 0,
             "AllocatedProvisionedConcurrentExecutions": 0,
             "Status": "IN_PROGRESS",
-            "LastModified": time::iso_seconds(config.modified_ms),
+            "LastModified": time::iso_millis(config.modified_ms),
         }),
     ))
 }
@@ -120,7 +120,7 @@ pub(super) fn show(inner: &Inner, config: Provisioned, version: Option<&VersionR
         "AvailableProvisionedConcurrentExecutions": status.available.min(config.count),
         "AllocatedProvisionedConcurrentExecutions": status.allocated.min(config.count),
         "Status": state,
-        "LastModified": time::iso_seconds(config.modified_ms),
+        "LastModified": time::iso_millis(config.modified_ms),
     });
     if let Some(failure) = status.failure {
         document["StatusReason"] = json!(failure);

@@ -1,4 +1,3 @@
-use ephyra_core::id::RequestId;
 use ephyra_wire::error::ApiError;
 use ephyra_wire::rest::read_json;
 use ephyra_wire::service::Response;
@@ -48,7 +47,6 @@ pub(super) async fn run(call: Call) -> Result<Response, ApiError> {
         architectures: input.compatible_architectures,
         created_ms: inner.now_ms(),
         policy: Policy::default(),
-        policy_revision: RequestId::new(),
     };
     inner.ledger.create_layer(&record).await.map_err(error::store)?;
     kept.hand_over();

@@ -27,12 +27,10 @@ pub(super) async fn run(call: Call) -> Result<Response, ApiError> {
             "Statement {sid} is not found in resource policy."
         )));
     }
-    let wanted = call.request.query("RevisionId");
-    if wanted.is_some_and(|wanted| wanted != owner.revision_id().to_string()) {
-        return Err(error::precondition_failed("GetFunction/GetAlias"));
+    if !owner.attached().policy.is_at(call.request.query("RevisionId")) {
+        return Err(error::precondition_failed("GetPolicy"));
     }
     owner.attached_mut().policy.remove(sid);
-    owner.touch();
     owner.write(&call).await?;
     Ok(no_content())
 }

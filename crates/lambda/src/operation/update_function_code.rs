@@ -39,6 +39,11 @@ pub(super) async fn run(call: Call) -> Result<Response, ApiError> {
     architecture?;
     refuse_absent("PublishTo", input.publish_to.is_some())?;
     let arn = named.unqualified_arn(inner.place());
+    if input.code.is_image() {
+        return Err(error::invalid_parameter(
+            "Please don't provide ImageUri when updating a function with packageType Zip.",
+        ));
+    }
     // Before the zip is looked at, so that a missing function is what the answer says.
     call.existing(&named, &arn).await?;
     let zip = input.code.into_zip()?;

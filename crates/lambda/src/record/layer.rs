@@ -1,7 +1,6 @@
 //! A version of a layer.
 
 use ephyra_core::arn::Place;
-use ephyra_core::id::RequestId;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -24,8 +23,6 @@ pub(crate) struct LayerRecord {
     pub created_ms: i64,
     #[serde(default, skip_serializing_if = "Policy::is_empty")]
     pub policy: Policy,
-    /// Changes with the policy.
-    pub policy_revision: RequestId,
 }
 
 impl LayerRecord {

@@ -1,5 +1,6 @@
 //! Resource policies: who else may do what with a function, version, alias or layer version.
 
+use ephyra_core::id::RequestId;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
@@ -21,28 +22,47 @@ pub(crate) struct Statement {
 
 /// The statements in the order added.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub(crate) struct Policy(pub Vec<Statement>);
+pub(crate) struct Policy {
+    statements: Vec<Statement>,
+    /// The policy's own `RevisionId`; absent before the first statement.
+    revision_id: Option<RequestId>,
+}
 
 impl Policy {
     pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.statements.is_empty()
+    }
+
+    pub(crate) const fn revision_id(&self) -> Option<RequestId> {
+        self.revision_id
+    }
+
+    /// Whether a caller who has seen `wanted` has seen this policy; one who names nothing has.
+    pub(crate) fn is_at(&self, wanted: Option<&str>) -> bool {
+        wanted.is_none_or(|wanted| self.revision_id.is_some_and(|current| current.to_string() == wanted))
     }
 
     pub(crate) fn has(&self, sid: &str) -> bool {
-        self.0.iter().any(|statement| statement.sid == sid)
+        self.statements.iter().any(|statement| statement.sid == sid)
+    }
+
+    /// Adds a statement.
+    pub(crate) fn add(&mut self, statement: Statement) {
+        self.statements.push(statement);
+        self.revision_id = Some(RequestId::new());
     }
 
     /// Removes a statement; `false` when there was none.
     pub(crate) fn remove(&mut self, sid: &str) -> bool {
-        let before = self.0.len();
-        self.0.retain(|statement| statement.sid != sid);
-        self.0.len() < before
+        let before = self.statements.len();
+        self.statements.retain(|statement| statement.sid != sid);
+        self.revision_id = Some(RequestId::new());
+        self.statements.len() < before
     }
 
     /// The document, as text.
     pub(crate) fn document(&self) -> String {
-        json!({ "Version": "2012-10-17", "Id": "default", "Statement": self.0 }).to_string()
+        json!({ "Version": "2012-10-17", "Id": "default", "Statement": self.statements }).to_string()
     }
 }
 
@@ -114,10 +134,13 @@ mod tests {
             resource: "arn".to_owned(),
             condition: Map::new(),
         };
-        let mut policy = Policy(vec![statement]);
+        let mut policy = Policy::default();
+        policy.add(statement);
         assert!(policy.has("s"));
         assert!(!policy.remove("t"));
+        let seen = policy.revision_id().map(|id| id.to_string());
+        assert!(policy.is_at(seen.as_deref()) && policy.is_at(None) && !policy.is_at(Some("wrong")));
         assert!(policy.remove("s"));
-        assert!(policy.is_empty());
+        assert!(policy.is_empty() && !policy.is_at(seen.as_deref()));
     }
 }
