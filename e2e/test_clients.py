@@ -87,7 +87,7 @@ def rows(w):
         ("CreateFunction", create, "FunctionArn", create | {"FunctionName": "bad-role", "Role": "r1"}, VALIDATION),
         ("GetFunction", main, "Configuration", ABSENT, NOT_FOUND),
         ("GetFunctionConfiguration", main, "FunctionArn", ABSENT, NOT_FOUND),
-        ("UpdateFunctionCode", {"FunctionName": w.gone, "ZipFile": CODE}, "CodeSha256", {"FunctionName": w.main, "ZipFile": b"no zip"}, INVALID),
+        ("UpdateFunctionCode", {"FunctionName": w.gone, "ZipFile": CODE}, "CodeSha256", {"FunctionName": w.main, "ZipFile": CODE, "RevisionId": "wrong"}, "PreconditionFailedException"),
         ("UpdateFunctionConfiguration", {"FunctionName": w.changed, "Timeout": 9}, "Timeout", main | {"Runtime": "none"}, INVALID),
         ("DeleteFunction", {"FunctionName": w.gone}, None, ABSENT, NOT_FOUND),
         ("ListFunctions", {}, "Functions", {"FunctionVersion": "some"}, VALIDATION),
@@ -151,7 +151,6 @@ class Cli:
         kept = {k: v for k, v in os.environ.items() if not k.startswith("AWS_")}
         self.environment = kept | platform.variables() | {"AWS_MAX_ATTEMPTS": "1", "AWS_PAGER": ""}
         folder.joinpath("code.zip").write_bytes(CODE)
-        folder.joinpath("bad.zip").write_bytes(b"no zip")
 
     def run(self, *arguments):
         command = [sys.executable, AWS, "--output", "json", *arguments]
@@ -165,13 +164,15 @@ class Cli:
             request.pop("Code", None) or request.pop("Content", None)
             more = ["--zip-file", f"fileb://{self.folder}/code.zip"]
         elif operation == "UpdateFunctionCode":
-            bad = request.pop("ZipFile") != CODE
-            more = ["--zip-file", f"fileb://{self.folder}/{'bad' if bad else 'code'}.zip"]
+            del request["ZipFile"]
+            more = ["--zip-file", f"fileb://{self.folder}/code.zip"]
         elif operation == "Invoke":
             payload = request.pop("Payload", b"{}")
             out = self.folder / f"out-{id(request)}"
-            more = ["--payload", payload.decode(), str(out)]
-        done = self.run("lambda", kebab(operation), "--cli-input-json", json.dumps(request), *more)
+            more = ["--function-name", request["FunctionName"], "--payload", payload.decode(), str(out)]
+        if operation != "Invoke":  # Its command takes no such input.
+            more += ["--cli-input-json", json.dumps(request)]
+        done = self.run("lambda", kebab(operation), *more)
         if done.returncode:
             code = done.stderr.partition("An error occurred (")[2].partition(")")[0]
             return None, code or f"exit code {done.returncode}: {done.stderr}"

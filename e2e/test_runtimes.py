@@ -121,7 +121,7 @@ def test_python_state_and_tmp_are_kept_while_warm(platform, function):
     )
     assert [platform.invoke(name) for _ in range(3)] == [[1, False], [2, True], [3, True]]
     # A changed function never sees what the old one left.
-    platform.lambda_.update_function_configuration(FunctionName=name, Environment={"Variables": {"A": "1"}})
+    platform.lambda_.update_function_configuration(FunctionName=name, Environment={"Variables": {"CHANGED": "1"}})
     platform.wait_updated(name)
     assert platform.invoke(name) == [1, False]
 
@@ -272,7 +272,7 @@ def test_python_that_cannot_be_loaded(platform, function, source, handler, error
 def test_a_function_that_fails_to_load_once_is_loaded_afresh(platform, function):
     name = function(
         "import time\nif int(time.time()) < DEADLINE: raise RuntimeError('too early')\ndef handler(e, c): return 'late'".replace(
-            "DEADLINE", str(int(time.time()) + 6)
+            "DEADLINE", str(int(time.time()) + 4)
         )
     )
     platform.error_of(name)

@@ -27,7 +27,7 @@ def denied(attempt, *arguments):
         attempt(*arguments)
     except OSError as error:
         return errno.errorcode.get(error.errno, type(error).__name__)
-    except subprocess.SubprocessError as error:
+    except (ValueError, subprocess.SubprocessError) as error:
         return type(error).__name__
     return "DONE"
 
@@ -157,8 +157,12 @@ def test_host_files_cannot_be_read(platform, probe, tmp_path):
         "    os.stat(path); open(path, 'r+b' if path.startswith('/proc/sys') else 'rb').read(1)\n"
         "result = {path: denied(look, path) for path in paths}"
     )
-    # Its own root is all that pid 1's root may be.
-    assert {path for path, what in outcome.items() if what == "DONE"} <= {"/proc/1/root"}, outcome
+    # Its own root is all that pid 1's root may be; an interpreter may be mounted where it is on the host, and only that.
+    interpreter = probe("result = sys.executable")
+    above = {str(p) for p in pathlib.PurePosixPath(interpreter).parents}
+    assert {path for path, what in outcome.items() if what == "DONE"} - above <= {"/proc/1/root"}, outcome
+    for folder in above & set(paths):
+        assert len(probe(f"result = os.listdir({folder!r})")) == 1
     marks = probe(
         "result = [os.path.exists(p) for p in ('/proc/1/root"
         + str(secret)
@@ -247,7 +251,7 @@ def test_remounting_and_setuid_programs_do_not_help(probe):
 
 def test_other_processes_are_not_seen(probe):
     seen = probe("result = {p: read(f'/proc/{p}/cmdline') for p in os.listdir('/proc') if p.isdigit()}")
-    assert "1" in seen and len(seen) <= 4, seen
+    assert 1 <= len(seen) <= 4, seen
     assert not any("serve" in line for line in seen.values())
 
 
@@ -277,37 +281,36 @@ def test_ptrace_of_a_child_is_refused(probe):
     assert probe("result = denied(open, '/proc/1/mem', 'rb')") in ("EPERM", "EACCES", "ENOENT")
 
 
-def test_fork_bomb_ends_with_its_limit(platform, function):
-    name = function(PROBE, Timeout=6, MemorySize=512)
-    made = platform.call(
-        name,
-        {
-            "code": "made = []\n"
-            "try:\n"
-            "    for n in range(5000):\n"
-            "        pid = os.fork()\n"
-            "        if pid == 0:\n"
-            "            time.sleep(60); os._exit(0)\n"
-            "        made.append(pid)\n"
-            "except OSError as error:\n"
-            "    why = errno.errorcode[error.errno]\n"
-            "else:\n"
-            "    why = 'DONE'\n"
-            "for pid in made: os.kill(pid, 9)\n"
-            "for pid in made: os.waitpid(pid, 0)\n"
-            "result = [len(made), why]"
-        },
+def test_processes_are_limited(platform, function):
+    # With a whole CPU and enough memory, so that the limit is what is met first.
+    name = function(PROBE, Timeout=20, MemorySize=3538)
+    code = (
+        "made = []\n"
+        "try:\n"
+        "    for n in range(5000):\n"
+        "        pid = os.fork()\n"
+        "        if pid == 0:\n"
+        "            time.sleep(60); os._exit(0)\n"
+        "        made.append(pid)\n"
+        "except OSError as error:\n"
+        "    why = errno.errorcode[error.errno]\n"
+        "else:\n"
+        "    why = 'DONE'\n"
+        "for pid in made: os.kill(pid, 9)\n"
+        "for pid in made: os.waitpid(pid, 0)\n"
+        "result = [len(made), why]"
     )
-    if made.error is None:
-        count, why = made.payload
-        assert why == "EAGAIN" and count <= 1024
-    else:  # Its memory ran out first.
-        assert made.payload["errorType"].startswith("Runtime.")
-    # The real thing: every process forks as fast as it can.
+    count, why = platform.invoke(name, {"code": code})
+    assert why == "EAGAIN" and 900 <= count <= 1024
+    healthy(platform)
+
+
+def test_fork_bomb_ends_with_its_time(platform, function):
+    name = function(PROBE, Timeout=3, MemorySize=256)
     bomb = platform.call(name, {"code": "while True:\n    try: os.fork()\n    except OSError: pass"})
     assert bomb.error == "Unhandled"
-    assert platform.invoke(name, {"code": "result = 1"}) == 1
     healthy(platform)
+    assert platform.invoke(name, {"code": "result = 1"}) == 1
 
 
 # -- network

@@ -13,12 +13,13 @@ from harness import together, until
 
 WHERE = """
 import os, time
-fresh = True
+fresh, born = True, time.time()
 def handler(event, context):
     global fresh
     was, fresh = fresh, False
     time.sleep(event.get("s", 0))
-    return {"where": context.log_stream_name, "cold": was, "how": os.environ["AWS_LAMBDA_INITIALIZATION_TYPE"]}
+    how = os.environ["AWS_LAMBDA_INITIALIZATION_TYPE"]
+    return {"where": context.log_stream_name, "cold": was, "how": how, "born": born}
 """
 
 
@@ -105,9 +106,11 @@ def test_provisioned_environments_are_started_ahead(platform, function):
     state = client.get_provisioned_concurrency_config(**qualified)
     assert state["AvailableProvisionedConcurrentExecutions"] == state["AllocatedProvisionedConcurrentExecutions"] == 2
     assert len(platform.guests() - before) >= 2
+    asked = time.time()
     results = together([lambda: platform.call(name, {"s": 1}, Qualifier=version)] * 2, 2)
     assert len({r.payload["where"] for r in results}) == 2
     for result in results:
+        assert result.payload["born"] < asked, "it was started before it was asked for"
         assert result.payload["how"] == "provisioned-concurrency"
     listed = client.list_provisioned_concurrency_configs(FunctionName=name)["ProvisionedConcurrencyConfigs"]
     assert [c["FunctionArn"].rpartition(":")[2] for c in listed] == [version]
