@@ -10,6 +10,8 @@
 //! **Invariant:** a record names only packages that are stored and unpacked; so what resolves can start.
 #![forbid(unsafe_code)]
 
+#[cfg(test)]
+mod api_tests;
 mod cache;
 mod error;
 mod lambda;
@@ -30,6 +32,8 @@ mod totals;
 
 #[cfg(test)]
 mod harness;
+#[cfg(test)]
+mod invoke_tests;
 #[cfg(test)]
 mod lifecycle_tests;
 

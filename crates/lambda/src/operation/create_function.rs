@@ -254,7 +254,7 @@ pub(super) fn check_storage(inner: &Inner, bytes: u64) -> Result<(), ApiError> {
 }
 
 /// Refuses code that is too large together with its layers.
-pub(super) fn check_unpacked(code: Package, config: &Config) -> Result<(), ApiError> {
+pub(crate) fn check_unpacked(code: Package, config: &Config) -> Result<(), ApiError> {
     let layers = config.layers.iter().map(|layer| layer.package.unpacked_bytes);
     let sum = layers.fold(code.unpacked_bytes, u64::saturating_add);
     if sum > limits::UNZIPPED_BYTES {

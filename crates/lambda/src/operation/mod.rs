@@ -40,6 +40,8 @@ mod update_alias;
 mod update_function_code;
 mod update_function_configuration;
 
+#[cfg(test)]
+pub(crate) use create_function::check_unpacked;
 pub(crate) use invoke::invoke;
 pub(crate) use invoke_with_response_stream::invoke_with_response_stream;
 

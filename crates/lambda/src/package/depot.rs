@@ -22,6 +22,8 @@ use crate::record::Package;
 
 /// How many packages are unpacked at once: they compete for the same disk.
 const AT_ONCE: usize = 2;
+/// The largest package when unpacked, in bytes: AWS takes what is smaller than its limit.
+const LARGEST: u64 = limits::UNZIPPED_BYTES - 1;
 /// Packages are changed one at a time within a shard.
 const SHARDS: usize = 16;
 /// What folders under `tmp/` that are ours begin with.
@@ -220,7 +222,7 @@ impl Depot {
         let target = self.folder(digest);
         let temporary = self.temporary.join(format!("{TEMPORARY}{}", Uuid::new_v4()));
         blocking(move || {
-            let bytes = unpack(&zip, &temporary, limits::UNZIPPED_BYTES)?;
+            let bytes = unpack(&zip, &temporary, LARGEST)?;
             fs::rename(&temporary, &target).map_err(|source| folder_error("moved", &temporary, source))?;
             Ok(bytes)
         })
