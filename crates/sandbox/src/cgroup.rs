@@ -235,7 +235,7 @@ impl Tree {
     /// Makes the folder's own group.
     pub(crate) fn make_base(&self) -> io::Result<()> {
         match self {
-            Self::V1(tree) => tree.bases().try_for_each(make_all),
+            Self::V1(tree) => tree.make_base(),
             Self::V2(tree) => tree.make_base(),
         }
     }
@@ -277,11 +277,11 @@ impl Tree {
         }
     }
 
-    /// Lets what has been killed die: a frozen group of version 1 does not. In version 2, kills it once more.
+    /// Lets what has been killed die, whatever keeps it from doing so. In version 2, kills it once more.
     pub(crate) fn let_die(&self, name: &str) -> io::Result<()> {
         match self {
-            Self::V1(tree) => tree.thaw(name),
-            Self::V2(tree) => tree.kill(name),
+            Self::V1(tree) => tree.let_die(name),
+            Self::V2(tree) => tree.let_die(name),
         }
     }
 
@@ -329,6 +329,9 @@ impl Tree {
 
     /// Removes the folder's own group once no sandbox's is left in it.
     pub(crate) fn remove_base(&self) -> io::Result<bool> {
+        if let Self::V1(tree) = self {
+            tree.remove_anchor()?;
+        }
         let mut is_gone = true;
         for base in self.bases() {
             is_gone &= remove_one(base)?;
@@ -343,11 +346,6 @@ impl Tree {
         };
         one.into_iter().chain(many.into_iter().flatten())
     }
-}
-
-/// Makes a directory and those above it, as far as they are missing.
-fn make_all(directory: &PathBuf) -> io::Result<()> {
-    fs::create_dir_all(directory)
 }
 
 fn remove_one(directory: &Path) -> io::Result<bool> {
@@ -508,7 +506,9 @@ not a line of mountinfo at all";
             Tree::V1(v1::Tree::new(&v1, below, ALL)),
             Tree::V2(v2::Tree::new(&v2, below, ALL)),
         ] {
+            fake(root.path(), "freezer/ephyra-test/anchor", &["freezer.state"]);
             tree.make_base().unwrap();
+            fs::remove_dir_all(root.path().join("freezer/ephyra-test/anchor")).unwrap();
             tree.make("1").unwrap();
             tree.make("2").unwrap();
             assert_eq!(tree.names().unwrap(), ["1", "2"]);

@@ -1,10 +1,13 @@
 //! Version 1: one directory in the hierarchy of each controller.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::{Controllers, Files, LEAST_QUOTA_US, Limits, PERIOD_US, PIDS, open_for, open_for_both, put, put_if_there};
+use super::{
+    Controllers, Files, LEAST_QUOTA_US, Limits, PERIOD_US, PIDS, open_for, open_for_both, put, put_if_there, remove_one,
+};
 
 /// The groups of one data folder in the hierarchies of version 1. A controller that is given up has no base.
 #[derive(Debug)]
@@ -39,6 +42,23 @@ impl Tree {
 
     pub(super) fn bases(&self) -> std::slice::Iter<'_, PathBuf> {
         self.all.iter()
+    }
+
+    pub(super) fn make_base(&self) -> io::Result<()> {
+        self.all.iter().try_for_each(fs::create_dir_all)?;
+        let Some(anchor) = self.anchor() else { return Ok(()) };
+        fs::create_dir_all(&anchor)?;
+        put(&anchor.join("freezer.state"), "FROZEN")
+    }
+
+    /// An empty group that is always frozen. While any group of the machine is, the kernel need not patch its code for
+    /// the first one to freeze and the last one to thaw, which would take most of the time of both.
+    fn anchor(&self) -> Option<PathBuf> {
+        self.freezer.as_ref().map(|base| base.join("anchor"))
+    }
+
+    pub(super) fn remove_anchor(&self) -> io::Result<bool> {
+        self.anchor().map_or(Ok(true), |anchor| remove_one(&anchor))
     }
 
     pub(super) fn limit(&self, name: &str, limits: Limits) -> io::Result<()> {
@@ -91,9 +111,13 @@ impl Tree {
         })
     }
 
-    pub(super) fn thaw(&self, name: &str) -> io::Result<()> {
-        match &self.freezer {
-            Some(base) => put(&base.join(name).join("freezer.state"), "THAWED"),
+    /// Frozen processes of version 1 do not die when killed, and many that share a small cap die very slowly.
+    pub(super) fn let_die(&self, name: &str) -> io::Result<()> {
+        if let Some(base) = &self.freezer {
+            put(&base.join(name).join("freezer.state"), "THAWED")?;
+        }
+        match &self.cpu {
+            Some(base) => put(&base.join(name).join("cpu.cfs_quota_us"), -1),
             None => Ok(()),
         }
     }
@@ -101,8 +125,6 @@ impl Tree {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-
     use super::super::tests::fake;
     use super::*;
 
@@ -162,8 +184,9 @@ mod tests {
 
         tree.join("1").unwrap();
         assert_eq!(read("freezer/e/1/tasks"), "0");
-        tree.thaw("1").unwrap();
+        tree.let_die("1").unwrap();
         assert_eq!(read("freezer/e/1/freezer.state"), "THAWED");
+        assert_eq!(read("cpu/e/1/cpu.cfs_quota_us"), "-1");
         assert!(tree.files("1").unwrap().cpu_cap.is_some());
     }
 
@@ -178,7 +201,7 @@ mod tests {
         };
         let tree = Tree::new(&mounts, Path::new("e"), wanted);
         assert_eq!(tree.bases().count(), 0);
-        assert!(tree.limit("1", Limits { memory_mb: 128 }).is_ok() && tree.thaw("1").is_ok());
+        assert!(tree.limit("1", Limits { memory_mb: 128 }).is_ok() && tree.let_die("1").is_ok());
         assert!(tree.files("1").unwrap().peak_memory.is_none());
     }
 }

@@ -120,10 +120,16 @@ impl Tree {
         })
     }
 
-    /// Frozen processes of version 2 die when killed. Kernels before 5.14 have no `cgroup.kill`; there the end of
-    /// pid 1 ends the others.
-    pub(super) fn kill(&self, name: &str) -> io::Result<()> {
-        put_if_there(&self.base.join(name).join("cgroup.kill"), 1)
+    /// Frozen processes of version 2 die when killed, but many that share a small cap die very slowly. Kernels before
+    /// 5.14 have no `cgroup.kill`; there the end of pid 1 ends the others.
+    pub(super) fn let_die(&self, name: &str) -> io::Result<()> {
+        let group = self.base.join(name);
+        put_if_there(&group.join("cgroup.kill"), 1)?;
+        if self.wanted.cpu {
+            put(&group.join("cpu.max"), format!("max {PERIOD_US}"))
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -174,7 +180,7 @@ mod tests {
         assert_eq!(read("e/1/pids.max"), "1024");
         let files = tree.files("1").unwrap();
         assert!(files.freezer.is_some() && files.peak_memory.is_some());
-        tree.kill("1").unwrap();
+        tree.let_die("1").unwrap();
         assert_eq!(read("e/1/cgroup.kill"), "1");
     }
 

@@ -402,7 +402,7 @@ impl State {
     fn copy_into(&self, create: &Create, slot: &Slot, group: &str) -> Result<(Pid, Building), Refusal> {
         let parts = &self.parts;
         let descriptors = at(Step::Descriptors);
-        let (control, supervisor, output, report) = ends().map_err(descriptors)?;
+        let (control, supervisor, output, report) = ends(slot.uid).map_err(descriptors)?;
         let target = parts.groups.clone_target(group).map_err(at(Step::Cgroup))?;
         let skeleton = parts
             .stage
@@ -662,12 +662,14 @@ struct Ready {
 type Pair = (OwnedFd, OwnedFd);
 
 /// The four connections of a sandbox, each as the server's (or the warden's) end and the guest's.
-fn ends() -> io::Result<(Pair, Pair, Pair, Pair)> {
+fn ends(uid: u32) -> io::Result<(Pair, Pair, Pair, Pair)> {
     use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
     let control = socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
     let supervisor = packet::pair()?;
     let output = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
     let report = packet::pair()?;
+    // So that a guest can also open its output by name, as /dev/stdout.
+    rustix::fs::fchown(&output.1, Some(rustix::fs::Uid::from_raw(uid)), None)?;
     // The server's ends are for its event loop. The guest's are open files of their own and wait as usual.
     for end in [&control.0, &supervisor.0, &output.0] {
         rustix::io::ioctl_fionbio(end, true)?;

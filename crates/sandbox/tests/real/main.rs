@@ -16,6 +16,7 @@ fn main() -> std::process::ExitCode {
         eprintln!("these tests build real sandboxes and must be run as root: sudo -E cargo test -p ephyra-sandbox");
         return std::process::ExitCode::FAILURE;
     }
+    world::uid_base();
     let wanted = std::env::args()
         .skip(1)
         .find(|argument| !argument.starts_with('-'))

@@ -1,11 +1,13 @@
 //! A platform with a data folder of its own, as its operator sees it from outside.
 
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use ephyra_sandbox::warden::{Options, ServerSide, StartError, UID_BASE, start};
+use ephyra_core::digest::Digest;
+use ephyra_sandbox::warden::{Options, ServerSide, UID_BASE, start};
 use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, kill_process, waitpid};
 
 /// Waits for a condition; panics when it does not come true.
@@ -18,15 +20,29 @@ pub(crate) fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
-/// A warden in a child process, and its folder.
+/// A warden in a child process, and its folder. Ends with this, at the latest.
 pub(crate) struct World {
-    pub(crate) folder: tempfile::TempDir,
+    folder: Option<tempfile::TempDir>,
     pub(crate) warden: Pid,
+    is_over: Cell<bool>,
+}
+
+/// The server's user in these tests: other platforms on this machine have others.
+pub(crate) fn uid_base() -> u32 {
+    BASE.with(|base| *base)
+}
+
+thread_local! {
+    /// Set where the first process asks, and copied with it.
+    static BASE: u32 = UID_BASE + 10_000_000 + std::process::id() % 1000 * 10_000;
+    /// The data folders that there have been.
+    static FOLDERS: RefCell<Vec<PathBuf>> = const { RefCell::new(Vec::new()) };
 }
 
 /// The options of these tests: a folder each, and runtimes of this machine.
 pub(crate) fn options(folder: &Path) -> Options {
     let mut options = Options::new(folder.join("data"));
+    options.uid_base = BASE.with(|base| *base);
     options.drain = Duration::from_secs(5);
     options.files = [(
         ephyra_sandbox::runtimes::Kind::Python,
@@ -50,6 +66,7 @@ impl World {
         serve: impl FnOnce(ServerSide) -> i32,
     ) -> Self {
         let mut options = options(folder.path());
+        FOLDERS.with_borrow_mut(|folders| folders.push(options.data.clone()));
         change(&mut options);
         let warden = ephyra_sys::clone::fork(|| match start(options, serve) {
             Ok(status) => status,
@@ -59,8 +76,9 @@ impl World {
             }
         });
         Self {
-            folder,
+            folder: Some(folder),
             warden: warden.expect("this process has one thread"),
+            is_over: Cell::new(false),
         }
     }
 
@@ -74,44 +92,72 @@ impl World {
         let (_, status) = waitpid(Some(self.warden), WaitOptions::empty())
             .expect("a child")
             .expect("waited");
+        self.is_over.set(true);
         status
+    }
+
+    /// Its data folder.
+    pub(crate) fn data(&self) -> PathBuf {
+        self.folder.as_ref().expect("not taken yet").path().join("data")
+    }
+
+    /// Its folder, for another platform to start in.
+    pub(crate) fn into_folder(mut self) -> tempfile::TempDir {
+        self.folder.take().expect("not taken yet")
+    }
+
+    /// Its control groups.
+    pub(crate) fn groups(&self) -> BTreeSet<PathBuf> {
+        groups_of(&self.data())
     }
 }
 
-/// Whoever runs as the server or in a sandbox: pid and user.
+impl Drop for World {
+    fn drop(&mut self) {
+        if !self.is_over.get() {
+            // A case has failed. The second signal does not wait.
+            for signal in [Signal::TERM, Signal::INT] {
+                drop(kill_process(self.warden, signal));
+            }
+            drop(waitpid(Some(self.warden), WaitOptions::empty()));
+        }
+    }
+}
+
+/// Whoever runs as the server or in a sandbox: pid and user. The dead that nobody has buried yet do not count.
 pub(crate) fn platform_processes() -> Vec<(i32, u32)> {
     let entries = fs::read_dir("/proc").expect("proc is mounted");
     let processes = entries.filter_map(|entry| {
-        let name = entry.ok()?.file_name().into_string().ok()?;
-        let pid: i32 = name.parse().ok()?;
+        let pid = entry.ok()?.file_name().into_string().ok()?.parse().ok()?;
         let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-        let uid = status
-            .lines()
-            .find_map(|line| line.strip_prefix("Uid:"))?
-            .split_whitespace()
-            .next()?
-            .parse()
-            .ok()?;
-        Some((pid, uid))
+        let field = |name: &str| {
+            status
+                .lines()
+                .find_map(|line| line.strip_prefix(name)?.split_whitespace().next())
+        };
+        let uid = field("Uid:")?.parse().ok()?;
+        (field("State:")? != "Z").then_some((pid, uid))
     });
     processes
-        .filter(|(_, uid)| (UID_BASE..UID_BASE + 10_000).contains(uid))
+        .filter(|(_, uid)| (uid_base()..uid_base() + 10_000).contains(uid))
         .collect()
 }
 
-/// The platform's control groups in all hierarchies.
+/// The control groups of all platforms that these tests have started.
 pub(crate) fn groups() -> BTreeSet<PathBuf> {
-    let mut found = BTreeSet::new();
+    FOLDERS.with_borrow(|folders| folders.iter().flat_map(|folder| groups_of(folder)).collect())
+}
+
+/// The control groups of a data folder in all hierarchies.
+fn groups_of(data: &Path) -> BTreeSet<PathBuf> {
+    let name = format!(
+        "ephyra-{}",
+        &Digest::of(data.as_os_str().as_encoded_bytes()).to_string()[..16]
+    );
     let mounts = fs::read_to_string("/proc/self/mountinfo").expect("proc is mounted");
-    for line in mounts.lines().filter(|line| line.contains(" - cgroup")) {
-        let mount = Path::new(line.split(' ').nth(4).expect("a mount point"));
-        let Ok(entries) = fs::read_dir(mount) else { continue };
-        found.extend(entries.filter_map(|entry| Some(entry.ok()?.path())).filter(|path| {
-            path.file_name()
-                .is_some_and(|name| name.to_string_lossy().starts_with("ephyra-"))
-        }));
-    }
-    found
+    let groups = mounts.lines().filter(|line| line.contains(" - cgroup"));
+    let groups = groups.map(|line| Path::new(line.split(' ').nth(4).expect("a mount point")).join(&name));
+    groups.filter(|group| group.exists()).collect()
 }
 
 /// The mounts of this process's namespace, without their numbers.

@@ -284,23 +284,19 @@ except OSError as error: print(error.errno, 100 < count < 1024)";
     let mut guest = python(&server.warden, spec, script).await;
     assert_eq!(guest.ended().await.output, "11 True\n");
     guest.end().await;
-    // And one that never stops can be ended.
+    // And one that never stops can be ended, also when it has next to no CPU to die with.
     let script = "import os, socket
-socket.socket(fileno=3).sendall(b'begun\\n')
+s = socket.socket(fileno=3)
+s.sendall(b'begun\\n')
+s.recv(1)
 while True:
     try: os.fork()
     except OSError: pass";
-    let mut guest = python(
-        &server.warden,
-        Spec {
-            memory_mb: 1024,
-            ..server.spec()
-        },
-        script,
-    )
-    .await;
+    let mut guest = server.python(script).await;
     guest.hear().await;
-    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    guest.controls.cap_cpu().unwrap();
+    guest.say("x").await;
+    tokio::time::sleep(std::time::Duration::from_millis(500)).await;
     guest.end().await;
 }
 
