@@ -171,7 +171,7 @@ fn build(blueprint: &Blueprint<'_>) -> Result<Option<OwnedFd>, Failure> {
     if uses(Piece::UtsNamespace) {
         ephyra_sys::namespace::set_host_name(HOST_NAME).at(Step::Session)?;
     }
-    std::fs::write("/proc/self/oom_score_adj", OOM_SCORE).at(Step::Session)?;
+    raise_oom_score().at(Step::Session)?;
     raise_loopback().at(Step::Loopback)?;
     let listener = if blueprint.has_listener {
         Some(listener().at(Step::Listener)?)
@@ -198,6 +198,14 @@ fn build(blueprint: &Blueprint<'_>) -> Result<Option<OwnedFd>, Failure> {
     close_all_except(&keep).at(Step::Close)?;
     lockdown::apply(blueprint)?;
     Ok(listener)
+}
+
+/// Where the platform itself runs with a higher score already, that one stays: lowering it takes a privilege.
+fn raise_oom_score() -> io::Result<()> {
+    match std::fs::write("/proc/self/oom_score_adj", OOM_SCORE) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        result => result,
+    }
 }
 
 /// Takes the warden's standard streams away.

@@ -50,3 +50,30 @@ impl Notice {
         postcard::from_bytes(packet)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(256))]
+
+        #[test]
+        fn any_bytes_decode_or_are_refused(packet in proptest::collection::vec(any::<u8>(), 0..256)) {
+            if let Ok(command) = StartCommand::decode(&packet) {
+                prop_assert!(command.encode().is_ok());
+            }
+            if let Ok(notice) = Notice::decode(&packet) {
+                prop_assert!(notice.encode().is_ok());
+            }
+        }
+
+        #[test]
+        fn commands_read_back(arguments in proptest::collection::vec(".{0,20}", 0..4), name in ".{0,20}", value in ".{0,20}") {
+            let command = StartCommand { arguments, variables: vec![(name, value)], directory: "/var/task".to_owned() };
+            prop_assert_eq!(StartCommand::decode(&command.encode().unwrap()), Ok(command));
+        }
+    }
+}

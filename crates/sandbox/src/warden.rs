@@ -17,6 +17,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ephyra_sys::clone::CloneError;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::cgroup::{Layout, Tree};
 use crate::isolation::{self, IsolationError, Piece, Report};
@@ -37,6 +38,9 @@ pub const UID_BASE: u32 = 1_900_000_000;
 pub const SANDBOXES: u32 = 8192;
 /// The folder of unpacked packages in the data folder: one folder for each digest, named by it, owned by the server.
 pub const PACKAGES: &str = "code";
+
+/// Open files of the warden and of the server, each.
+const OPEN_FILES: u64 = 65_536;
 
 /// What the operator decides.
 #[derive(Clone, Debug)]
@@ -132,6 +136,26 @@ impl<T, E: Into<io::Error>> During<T> for Result<T, E> {
     }
 }
 
+/// As many open files as wanted, or as the machine's administrator allows: for the warden one for each slot, for the
+/// server nine for each sandbox and one for each connection.
+fn raise_open_files() -> io::Result<()> {
+    let limit = getrlimit(Resource::Nofile);
+    let wanted = Rlimit {
+        current: Some(OPEN_FILES),
+        maximum: limit.maximum.map(|maximum| maximum.max(OPEN_FILES)),
+    };
+    match setrlimit(Resource::Nofile, wanted) {
+        Err(rustix::io::Errno::PERM) => {
+            let most = Rlimit {
+                current: limit.maximum,
+                maximum: limit.maximum,
+            };
+            Ok(setrlimit(Resource::Nofile, most)?)
+        }
+        result => Ok(result?),
+    }
+}
+
 /// Becomes the warden. Runs `serve` in the server, an unprivileged child, which ends with its result as status.
 /// Returns when the server has ended and nothing is left of it or of any sandbox: the server's status, or 1 when it
 /// ended well without having been told to.
@@ -150,6 +174,7 @@ pub fn start(options: Options, serve: impl FnOnce(ServerSide) -> i32) -> Result<
         .map_err(io::Error::other)
         .during("compiling the system call filter")?;
 
+    raise_open_files().during("raising the limit of open files")?;
     let wanted = isolation::controllers(&pieces);
     let layout = Layout::read().during("finding the control groups")?;
     let tree = layout

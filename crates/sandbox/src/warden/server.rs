@@ -8,7 +8,7 @@ use ephyra_sys::clone::Namespaces;
 use ephyra_sys::mount::Restrictions;
 use ephyra_sys::namespace::unshare;
 use ephyra_sys::signal;
-use rustix::process::{DumpableBehavior, Pid, Resource, Rlimit, Signal};
+use rustix::process::{DumpableBehavior, Pid, Signal};
 
 use super::ServerSide;
 use super::stage::Stage;
@@ -18,8 +18,6 @@ use crate::skeleton::make_folders;
 
 /// The status of a server that could not be brought about: EX_OSERR of sysexits.h.
 pub(super) const FAILED: i32 = 71;
-/// Open files: nine for each sandbox, one for each connection.
-const OPEN_FILES: u64 = 65_536;
 
 /// What the server sees of the host besides its data folder, read-only, as far as it is there: how to resolve names,
 /// and whom to trust.
@@ -59,7 +57,6 @@ fn drop_everything(side: &ServerSide, stage: &Stage, pivots: bool, uid: u32, war
     // A terminal's Ctrl-C goes to the warden, which passes it on.
     rustix::process::setpgid(None, None).map_err(|error| ("its process group", error.into()))?;
     signal::unblock().map_err(at("its signals"))?;
-    raise_open_files().map_err(at("its limit of open files"))?;
     root(&side.data, &stage.mount_point, pivots).map_err(at("its root"))?;
     let drop_rights = || -> rustix::io::Result<()> {
         rustix::thread::set_thread_groups(&[])?;
@@ -77,25 +74,6 @@ fn drop_everything(side: &ServerSide, stage: &Stage, pivots: bool, uid: u32, war
     }
 }
 
-/// As many as wanted, or as the machine's administrator allows.
-fn raise_open_files() -> io::Result<()> {
-    let limit = rustix::process::getrlimit(Resource::Nofile);
-    let wanted = Rlimit {
-        current: Some(OPEN_FILES),
-        maximum: limit.maximum.map(|maximum| maximum.max(OPEN_FILES)),
-    };
-    match rustix::process::setrlimit(Resource::Nofile, wanted) {
-        Err(rustix::io::Errno::PERM) => {
-            let most = Rlimit {
-                current: limit.maximum,
-                maximum: limit.maximum,
-            };
-            Ok(rustix::process::setrlimit(Resource::Nofile, most)?)
-        }
-        result => Ok(result?),
-    }
-}
-
 fn root(data: &Path, mount_point: &Path, pivots: bool) -> io::Result<()> {
     unshare(Namespaces::MOUNT)?;
     let root = new_file_system("tmpfs", &[("size", "1m"), ("mode", "0755")])?;
@@ -108,7 +86,11 @@ fn root(data: &Path, mount_point: &Path, pivots: bool) -> io::Result<()> {
         // Device nodes must stay openable in these two mounts.
         show(Path::new(device), &below(Path::new(device)), Restrictions::NO_SETUID)?;
     }
-    make_folders(&below(Path::new("/tmp")))?;
+    // For what libraries put aside for a moment, such as SQLite's large sorts.
+    let tmp = below(Path::new("/tmp"));
+    make_folders(&tmp)?;
+    let files = new_file_system("tmpfs", &[("size", "64m"), ("nr_inodes", "1024"), ("mode", "1777")])?;
+    attach(&files, TAME.and(Restrictions::NO_EXECUTION), false, &tmp)?;
     let proc = below(Path::new("/proc"));
     make_folders(&proc)?;
     let files = new_file_system("proc", &[("hidepid", "2")])?;

@@ -3,6 +3,8 @@
 //! This program is its own harness: the warden must be forked from a process with a single thread, which the usual one
 //! is not. It needs root. Cases that a server runs are run in a server, which reports over a pipe.
 
+#![allow(clippy::unwrap_used, reason = "a test panics by design")]
+
 mod case;
 mod guest;
 mod inside;

@@ -117,9 +117,9 @@ impl Drop for World {
         if !self.is_over.get() {
             // A case has failed. The second signal does not wait.
             for signal in [Signal::TERM, Signal::INT] {
-                drop(kill_process(self.warden, signal));
+                kill_process(self.warden, signal).unwrap_or_default();
             }
-            drop(waitpid(Some(self.warden), WaitOptions::empty()));
+            waitpid(Some(self.warden), WaitOptions::empty()).unwrap_or_default();
         }
     }
 }
