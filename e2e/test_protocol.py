@@ -295,7 +295,7 @@ def test_unsigned_bodies_are_not_taken_in(platform):
         s.sendall(
             f"POST {PATH} HTTP/1.1\r\nhost: 127.0.0.1:{platform.port}\r\ncontent-length: 69000000\r\n\r\n".encode()
         )
-        s.settimeout(10)
+        s.settimeout(5)
         answer = Answer(s.recv(1 << 16))
     assert (answer.status, answer.code) == (403, "MissingAuthenticationTokenException")
 
@@ -327,7 +327,6 @@ def test_slow_clients_cost_one_connection_each(platform, function):
     signed = Signer(platform).headers("POST")
     head = "\r\n".join([f"POST {PATH} HTTP/1.1", *(f"{k}: {v}" for k, v in signed.items()), "content-length: 9999"])
     slow = {
-        "nothing at all": (b"", b""),
         "half a line": (b"GET / HT", b""),
         "slow headers": (f"GET / HTTP/1.1\r\n{host}".encode(), b"x-a: b\r\n"),
         "slow body": (head.encode() + b"\r\n\r\n", b" "),
@@ -342,7 +341,7 @@ def test_slow_clients_cost_one_connection_each(platform, function):
             assert time.monotonic() - began < 5
         times = {what: client.result() for what, client in clients.items()}
     assert not [what for what, took in times.items() if took is None], "never cut off"
-    assert max(times.values()) < 75
+    assert max(times.values()) < 40
 
 
 def test_many_idle_connections_do_not_keep_others_out(platform):
