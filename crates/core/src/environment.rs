@@ -7,11 +7,34 @@ use futures_util::future::BoxFuture;
 use crate::invocation::{FunctionError, Invocation, Measures};
 use crate::revision::Revision;
 
+/// Why an environment is started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// An invocation waits for it, and pays for its initialisation.
+    OnDemand,
+    /// It is provisioned: started ahead, its initialisation part of what that costs.
+    Provisioned,
+}
+
+impl Purpose {
+    /// As AWS writes it in `AWS_LAMBDA_INITIALIZATION_TYPE`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::OnDemand => "on-demand",
+            Self::Provisioned => "provisioned-concurrency",
+        }
+    }
+}
+
 /// Starts environments.
 pub trait Launcher: Send + Sync + 'static {
     /// Starts an environment for `revision` and initialises it. An initialisation that failed by the function's own
     /// fault yields an environment that answers its one invocation with that failure ([`Environment::init_error`]).
-    fn launch(&self, revision: Arc<Revision>) -> BoxFuture<'static, Result<Box<dyn Environment>, LaunchError>>;
+    fn launch(
+        &self,
+        revision: Arc<Revision>,
+        purpose: Purpose,
+    ) -> BoxFuture<'static, Result<Box<dyn Environment>, LaunchError>>;
 }
 
 /// A started environment. Dropping it ends it: its processes die and everything it held is given back.

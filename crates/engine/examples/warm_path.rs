@@ -9,7 +9,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use ephyra_core::compute::Invoke;
 use ephyra_core::digest::Digest;
-use ephyra_core::environment::{Environment, Execution, LaunchError, Launcher};
+use ephyra_core::environment::{Environment, Execution, LaunchError, Launcher, Purpose};
 use ephyra_core::id::{RequestId, RevisionId, Version};
 use ephyra_core::invocation::{FunctionError, Invocation, Measures};
 use ephyra_core::revision::{LogFormat, LogLevel, Logging, Revision};
@@ -24,7 +24,7 @@ const BATCHES: usize = 50;
 struct Instantly;
 
 impl Launcher for Instantly {
-    fn launch(&self, _: Arc<Revision>) -> BoxFuture<'static, Result<Box<dyn Environment>, LaunchError>> {
+    fn launch(&self, _: Arc<Revision>, _: Purpose) -> BoxFuture<'static, Result<Box<dyn Environment>, LaunchError>> {
         Box::pin(async { Ok(Box::new(Self) as Box<dyn Environment>) })
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use ephyra_core::compute::{Invoke, ProvisionedStatus, Steer};
-use ephyra_core::environment::{Environment, LaunchError, Launcher};
+use ephyra_core::environment::{Environment, LaunchError, Launcher, Purpose};
 use ephyra_core::id::{FunctionName, RevisionId};
 use ephyra_core::invocation::{Invocation, InvokeError, Outcome};
 use ephyra_core::revision::Revision;
@@ -66,7 +66,7 @@ type Answer = oneshot::Sender<Result<Granted, InvokeError>>;
 
 /// An effect with what it needs, to be carried out without the lock.
 enum Deed {
-    Start(Slot, Arc<Revision>),
+    Start(Slot, Arc<Revision>, Purpose),
     Grant(Option<Answer>, Hold, Option<Box<dyn Environment>>, bool),
     Refuse(Answer, InvokeError),
     End(Slot, Box<dyn Environment>),
@@ -182,7 +182,11 @@ impl Inner {
     fn prepare(self: &Arc<Self>, state: &mut State, effect: Effect) -> Option<Deed> {
         let mut take = |slot| state.rest.remove(&slot).and_then(Resting::take);
         match effect {
-            Effect::Start { slot, revision } => Some(Deed::Start(slot, revision)),
+            Effect::Start {
+                slot,
+                revision,
+                purpose,
+            } => Some(Deed::Start(slot, revision, purpose)),
             Effect::End { slot } => Some(Deed::End(slot, take(slot)?)),
             Effect::Freeze { slot } => Some(Deed::Freeze(slot, take(slot)?)),
             Effect::Grant { ticket, lease } => {
@@ -208,9 +212,9 @@ impl Inner {
 
     fn carry_out(self: &Arc<Self>, deed: Deed) {
         match deed {
-            Deed::Start(slot, revision) => {
+            Deed::Start(slot, revision, purpose) => {
                 let start = Start::new(Arc::clone(self), slot);
-                self.runtime.spawn(Arc::clone(self).launch(start, revision));
+                self.runtime.spawn(Arc::clone(self).launch(start, revision, purpose));
             }
             Deed::Grant(answer, hold, environment, is_cold) => {
                 let granted = match environment {
@@ -254,10 +258,10 @@ impl Inner {
         }
     }
 
-    async fn launch(self: Arc<Self>, start: Start, revision: Arc<Revision>) {
+    async fn launch(self: Arc<Self>, start: Start, revision: Arc<Revision>, purpose: Purpose) {
         let launched = tokio::select! {
             biased;
-            launched = self.launcher.launch(revision) => launched,
+            launched = self.launcher.launch(revision, purpose) => launched,
             () = self.cut.wait() => Err(LaunchError::Sandbox("the platform is shutting down".to_owned())),
         };
         match launched {

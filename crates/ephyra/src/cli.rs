@@ -12,7 +12,9 @@ pub(crate) const DEFAULT_DATA: &str = "/var/lib/ephyra";
 /// Run AWS Lambda functions on machines of your own.
 #[derive(Debug, Parser)]
 #[command(name = "ephyra", version, propagate_version = true, max_term_width = 100)]
-#[command(after_help = "Start with `sudo ephyra serve`, then `ephyra new hello && ephyra deploy hello && ephyra invoke hello`.")]
+#[command(
+    after_help = "Start with `sudo ephyra serve`, then `ephyra new hello && ephyra deploy hello && ephyra invoke hello`."
+)]
 pub(crate) struct Cli {
     /// Print JSON instead of text
     #[arg(long, global = true)]
@@ -51,7 +53,9 @@ pub(crate) enum Command {
 fn duration(text: &str) -> Result<Duration, String> {
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
-    let number: u64 = number.parse().map_err(|_| format!("{text:?} is not a time; write for example 500ms, 10s or 5m"))?;
+    let number: u64 = number
+        .parse()
+        .map_err(|_| format!("{text:?} is not a time; write for example 500ms, 10s or 5m"))?;
     let milliseconds = match unit {
         "ms" => 1,
         "" | "s" => 1000,

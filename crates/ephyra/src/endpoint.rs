@@ -31,7 +31,10 @@ pub(crate) struct Answer {
 impl Answer {
     /// A header's text; empty when it is not there.
     pub(crate) fn header(&self, name: &str) -> &str {
-        self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+        self.headers
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or_default()
     }
 
     fn json(&self) -> anyhow::Result<Value> {
@@ -111,11 +114,17 @@ impl Platform {
     ) -> anyhow::Result<Result<Answer, Failure>> {
         let mut outgoing = query
             .iter()
-            .fold(Outgoing::new(method, path), |outgoing, (name, value)| outgoing.query(name, value));
+            .fold(Outgoing::new(method, path), |outgoing, (name, value)| {
+                outgoing.query(name, value)
+            });
         for (name, value) in headers {
             outgoing = outgoing.header(name, HeaderValue::from_str(value)?);
         }
-        let answer = self.lambda.send(outgoing.body(body)).await.map_err(unreachable_platform)?;
+        let answer = self
+            .lambda
+            .send(outgoing.body(body))
+            .await
+            .map_err(unreachable_platform)?;
         whole(answer).await
     }
 
@@ -153,7 +162,9 @@ impl Platform {
     ) -> anyhow::Result<ephyra_wire::client::Answer> {
         let outgoing = query
             .iter()
-            .fold(Outgoing::new(Method::GET, path), |outgoing, (name, value)| outgoing.query(name, value));
+            .fold(Outgoing::new(Method::GET, path), |outgoing, (name, value)| {
+                outgoing.query(name, value)
+            });
         let answer = self.own.send(outgoing).await.map_err(unreachable_platform)?;
         if answer.status.is_success() {
             return Ok(answer);
@@ -214,11 +225,19 @@ async fn whole(answer: ephyra_wire::client::Answer) -> anyhow::Result<Result<Ans
         }));
     }
     let document: Value = serde_json::from_slice(&whole.body).unwrap_or_default();
-    let message = [&document["message"], &document["Message"]].into_iter().find_map(Value::as_str);
-    let code = whole.headers.get("x-amzn-errortype").and_then(|code| code.to_str().ok());
+    let message = [&document["message"], &document["Message"]]
+        .into_iter()
+        .find_map(Value::as_str);
+    let code = whole
+        .headers
+        .get("x-amzn-errortype")
+        .and_then(|code| code.to_str().ok());
     Ok(Err(Failure {
         status: whole.status,
-        code: code.and_then(|code| code.split(':').next()).unwrap_or("Error").to_owned(),
+        code: code
+            .and_then(|code| code.split(':').next())
+            .unwrap_or("Error")
+            .to_owned(),
         message: message.map_or_else(|| format!("the platform answered {}", whole.status), str::to_owned),
     }))
 }

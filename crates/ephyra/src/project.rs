@@ -124,7 +124,11 @@ impl Project {
             zip.add_symlink(name, target, options)?;
         } else if metadata.is_file() {
             // What may be executed stays so; everything is readable, as the function runs under a uid of its own.
-            let mode = if metadata.permissions().mode() & 0o111 != 0 { 0o755 } else { 0o644 };
+            let mode = if metadata.permissions().mode() & 0o111 != 0 {
+                0o755
+            } else {
+                0o644
+            };
             zip.start_file(name, options.unix_permissions(mode))?;
             zip.write_all(&std::fs::read(&path)?)?;
         } else {
@@ -152,7 +156,10 @@ mod tests {
     fn defaults_fill_what_is_not_said() {
         let folder = folder(&[(FILE_NAME, "name = 'a'\nruntime = 'python3.13'\n")]);
         let project = Project::read(folder.path()).unwrap();
-        assert_eq!((project.handler.as_str(), project.memory, project.timeout), ("app.handler", 128, 3));
+        assert_eq!(
+            (project.handler.as_str(), project.memory, project.timeout),
+            ("app.handler", 128, 3)
+        );
     }
 
     #[test]
@@ -182,7 +189,9 @@ mod tests {
         let first = project.package(folder.path()).unwrap();
         assert_eq!(first, project.package(folder.path()).unwrap());
         let mut zip = zip::ZipArchive::new(Cursor::new(first)).unwrap();
-        let names: Vec<_> = (0..zip.len()).map(|i| zip.by_index(i).unwrap().name().to_owned()).collect();
+        let names: Vec<_> = (0..zip.len())
+            .map(|i| zip.by_index(i).unwrap().name().to_owned())
+            .collect();
         assert_eq!(names, ["app.py", "lib/b.py"]);
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use ephyra_core::environment::{Environment, Execution, LaunchError};
+use ephyra_core::environment::{Environment, Execution, LaunchError, Purpose};
 use ephyra_core::id::RequestId;
 use ephyra_core::invocation::{ColdStart, FunctionError, Invocation, Measures};
 use ephyra_core::logs::LogStream;
@@ -36,6 +36,7 @@ pub(crate) struct Opening {
     pub(crate) runtime: Runtime,
     pub(crate) runtime_version: String,
     pub(crate) runtime_arn: String,
+    pub(crate) purpose: Purpose,
     pub(crate) log: Box<dyn LogStream>,
 }
 
@@ -43,6 +44,7 @@ pub(crate) struct Opening {
 pub struct GuestEnvironment {
     revision: Arc<Revision>,
     runtime: Runtime,
+    purpose: Purpose,
     /// `None` once it is ended.
     controls: Option<Box<dyn Controls>>,
     protocol: Protocol,
@@ -77,6 +79,7 @@ impl GuestEnvironment {
             runtime,
             runtime_version,
             runtime_arn,
+            purpose,
             log,
         } = opening;
         let mut journal = Journal::new(log, &revision.logging);
@@ -85,6 +88,7 @@ impl GuestEnvironment {
             runtime_arn: &runtime_arn,
             function: revision.function.as_str(),
             version: revision.version,
+            purpose,
         };
         journal.platform(start, now_ms());
         let protocol = match runtime.kind {
@@ -105,6 +109,7 @@ impl GuestEnvironment {
             protocol,
             revision,
             runtime,
+            purpose,
             controls: Some(sandbox.controls),
             phase: Phase::Loading {
                 started: Instant::now(),
@@ -141,6 +146,7 @@ impl GuestEnvironment {
             Ok(()) => {
                 self.watch.journal.platform(
                     Event::InitDone {
+                        purpose: self.purpose,
                         duration: self.init_duration(),
                     },
                     now_ms(),
@@ -219,6 +225,7 @@ impl GuestEnvironment {
 
     fn log_init_failure(&mut self, phase: &'static str, status: Status<'_>) {
         let event = Event::InitFailed {
+            purpose: self.purpose,
             duration: self.init_duration(),
             phase,
             status,
@@ -357,7 +364,11 @@ impl GuestEnvironment {
     }
 
     fn measure(&mut self, measures: &mut Measures) {
-        let init = self.cold.map_or(Duration::ZERO, |cold| cold.boot + cold.init);
+        // What is provisioned is paid for by the time it stands ready, its initialisation included.
+        let init = match self.purpose {
+            Purpose::OnDemand => self.init_duration(),
+            Purpose::Provisioned => Duration::ZERO,
+        };
         let billed = (measures.duration + init).as_nanos().div_ceil(1_000_000);
         measures.billed_ms = u64::try_from(billed).unwrap_or(u64::MAX);
         if let Some(controls) = &self.controls {

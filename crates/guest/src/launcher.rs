@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ephyra_core::digest::Digest;
-use ephyra_core::environment::{Environment, LaunchError, Launcher as Launch};
+use ephyra_core::environment::{Environment, LaunchError, Launcher as Launch, Purpose};
 use ephyra_core::limits::INIT_SECONDS;
 use ephyra_core::logs::LogSink;
 use ephyra_core::revision::Revision;
@@ -54,7 +54,7 @@ impl Launcher {
         Self { init_limit, ..self }
     }
 
-    async fn start(self, revision: Arc<Revision>) -> Result<Box<dyn Environment>, LaunchError> {
+    async fn start(self, revision: Arc<Revision>, purpose: Purpose) -> Result<Box<dyn Environment>, LaunchError> {
         let runtime = self.builder.runtime(&revision.runtime)?;
         let bootstrap = match runtime.kind {
             RuntimeKind::Provided => self.builder.bootstrap(&revision),
@@ -64,7 +64,7 @@ impl Launcher {
         let stream = stream_name(&revision, &sandbox.id.simple(), now_ms());
         let command = command(&revision, &runtime, bootstrap).map(|arguments| StartCommand {
             arguments,
-            variables: variables(&revision, &runtime, &stream, &Credentials::random()),
+            variables: variables(&revision, &runtime, purpose, &stream, &Credentials::random()),
             directory: "/var/task".to_owned(),
         });
         let opening = Opening {
@@ -73,6 +73,7 @@ impl Launcher {
             runtime_arn: arn_of(&revision, &runtime),
             runtime,
             revision,
+            purpose,
         };
         let mut environment = GuestEnvironment::open(sandbox, opening)?;
         environment.initialise(command, self.init_limit).await?;
@@ -81,8 +82,12 @@ impl Launcher {
 }
 
 impl Launch for Launcher {
-    fn launch(&self, revision: Arc<Revision>) -> BoxFuture<'static, Result<Box<dyn Environment>, LaunchError>> {
-        Box::pin(self.clone().start(revision))
+    fn launch(
+        &self,
+        revision: Arc<Revision>,
+        purpose: Purpose,
+    ) -> BoxFuture<'static, Result<Box<dyn Environment>, LaunchError>> {
+        Box::pin(self.clone().start(revision, purpose))
     }
 }
 

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use ephyra_core::environment::Purpose;
 use ephyra_core::id::{RequestId, Version};
 use ephyra_core::revision::LogLevel;
 use serde_json::{Value, json};
@@ -18,11 +19,13 @@ pub(crate) enum Event<'a> {
         runtime_arn: &'a str,
         function: &'a str,
         version: Version,
+        purpose: Purpose,
     },
     /// Initialisation went well.
-    InitDone { duration: Duration },
+    InitDone { purpose: Purpose, duration: Duration },
     /// Initialisation failed; `Err("timeout")`-like statuses carry no error type.
     InitFailed {
+        purpose: Purpose,
         duration: Duration,
         phase: &'static str,
         status: Status<'a>,
@@ -115,6 +118,7 @@ impl Event<'_> {
                 duration,
                 phase,
                 status,
+                ..
             } => {
                 format!(
                     "INIT_REPORT Init Duration: {} ms\tPhase: {phase}\t{}",
@@ -172,28 +176,30 @@ impl Event<'_> {
                 runtime_arn,
                 function,
                 version,
+                purpose,
             } => (
                 "platform.initStart",
                 json!({
-                    "initializationType": "on-demand", "phase": "init", "runtimeVersion": runtime,
+                    "initializationType": purpose.as_str(), "phase": "init", "runtimeVersion": runtime,
                     "runtimeVersionArn": runtime_arn, "functionName": function,
                     "functionVersion": version.to_string(),
                 }),
             ),
-            Self::InitDone { duration } => (
+            Self::InitDone { purpose, duration } => (
                 "platform.initReport",
                 json!({
-                    "initializationType": "on-demand", "phase": "init", "status": "success",
+                    "initializationType": purpose.as_str(), "phase": "init", "status": "success",
                     "metrics": { "durationMs": ms_number(duration) },
                 }),
             ),
             Self::InitFailed {
+                purpose,
                 duration,
                 phase,
                 status,
             } => {
                 let mut record = json!({
-                    "initializationType": "on-demand", "phase": phase,
+                    "initializationType": purpose.as_str(), "phase": phase,
                     "metrics": { "durationMs": ms_number(duration) },
                 });
                 status.write_to(&mut record);
@@ -290,6 +296,7 @@ mod tests {
             ),
             (
                 Event::InitFailed {
+                    purpose: Purpose::OnDemand,
                     duration: Duration::from_micros(9_999_790),
                     phase: "init",
                     status: Status::Timeout,

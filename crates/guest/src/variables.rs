@@ -2,6 +2,7 @@
 //! Source: <https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html>.
 
 use ephyra_core::digest::Digest;
+use ephyra_core::environment::Purpose;
 use ephyra_core::id::EnvironmentId;
 use ephyra_core::revision::{LogFormat, Revision};
 
@@ -64,6 +65,7 @@ impl Credentials {
 pub fn variables(
     revision: &Revision,
     runtime: &Runtime,
+    purpose: Purpose,
     log_stream: &str,
     credentials: &Credentials,
 ) -> Vec<(String, String)> {
@@ -89,7 +91,7 @@ pub fn variables(
     set("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", &revision.memory_mb.to_string());
     set("AWS_LAMBDA_LOG_GROUP_NAME", &logging.group);
     set("AWS_LAMBDA_LOG_STREAM_NAME", log_stream);
-    set("AWS_LAMBDA_INITIALIZATION_TYPE", "on-demand");
+    set("AWS_LAMBDA_INITIALIZATION_TYPE", purpose.as_str());
     match logging.format {
         LogFormat::Text => set("AWS_LAMBDA_LOG_FORMAT", "Text"),
         LogFormat::Json => {
@@ -199,6 +201,7 @@ mod tests {
         let list = variables(
             revision,
             runtime,
+            Purpose::OnDemand,
             "2026/01/01/[7]00",
             &Credentials::from_entropy([0; 64]),
         );

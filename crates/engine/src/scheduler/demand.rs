@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use ephyra_core::environment::Purpose;
 use ephyra_core::id::{FunctionName, RevisionId};
 
 use super::pool::{Environment, LAUNCH_TRIES, Pool, Stage};
@@ -100,17 +101,25 @@ impl Scheduler {
         pool.counts.enter(Stage::Starting);
         self.counts.enter(Stage::Starting);
         self.reserved_mb += wanted.memory_mb;
+        let purpose = match wanted.since {
+            Some(_) => Purpose::OnDemand,
+            None => Purpose::Provisioned,
+        };
         let environment = Environment {
             revision: wanted.revision,
             memory_mb: wanted.memory_mb,
             stage: Stage::Starting,
             started: now,
-            is_ahead: wanted.since.is_none(),
+            is_ahead: purpose == Purpose::Provisioned,
             is_unused: true,
         };
         self.environments.insert(slot, environment);
         let revision = Arc::clone(&pool.revision);
-        effects.push(Effect::Start { slot, revision });
+        effects.push(Effect::Start {
+            slot,
+            revision,
+            purpose,
+        });
     }
 
     /// Sees to it that up to `places` environments of `memory_mb` will fit, and returns the memory that is to be kept

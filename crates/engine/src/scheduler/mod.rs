@@ -21,7 +21,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
-use ephyra_core::environment::LaunchError;
+use ephyra_core::environment::{LaunchError, Purpose};
 use ephyra_core::id::{FunctionName, RevisionId};
 use ephyra_core::invocation::ThrottleReason;
 use ephyra_core::revision::Revision;
@@ -44,7 +44,11 @@ pub(crate) struct Ticket(u64);
 #[derive(Clone, Debug)]
 pub(crate) enum Effect {
     /// Start an environment, then report `started` or `launch_failed`.
-    Start { slot: Slot, revision: Arc<Revision> },
+    Start {
+        slot: Slot,
+        revision: Arc<Revision>,
+        purpose: Purpose,
+    },
     /// Give the environment to one that waits; report `released` when its run is over.
     Grant { ticket: Ticket, lease: Lease },
     /// Tell one that waits that no environment could be started.

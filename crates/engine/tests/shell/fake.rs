@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use ephyra_core::digest::Digest;
-use ephyra_core::environment::{Environment, Execution, LaunchError, Launcher};
+use ephyra_core::environment::{Environment, Execution, LaunchError, Launcher, Purpose};
 use ephyra_core::id::{FunctionName, RequestId, RevisionId, Version};
 use ephyra_core::invocation::{ColdStart, FunctionError, Invocation, Measures};
 use ephyra_core::revision::{LogFormat, LogLevel, Logging, Revision};
@@ -57,7 +57,11 @@ impl Drop for Fake {
 }
 
 impl Launcher for FakeLauncher {
-    fn launch(&self, revision: Arc<Revision>) -> BoxFuture<'static, Result<Box<dyn Environment>, LaunchError>> {
+    fn launch(
+        &self,
+        revision: Arc<Revision>,
+        _: Purpose,
+    ) -> BoxFuture<'static, Result<Box<dyn Environment>, LaunchError>> {
         let world = Arc::clone(&self.0);
         Box::pin(async move {
             let number = world.launched.fetch_add(1, Ordering::SeqCst) + 1;

@@ -15,7 +15,9 @@ pub(crate) async fn run(options: &cli::Delete, output: &Output) -> anyhow::Resul
         bail!("nothing was deleted");
     }
     for name in &options.names {
-        platform.delete(&format!("/2015-03-31/functions/{}", label(name))).await?;
+        platform
+            .delete(&format!("/2015-03-31/functions/{}", label(name)))
+            .await?;
         output.note(&format!("{} {name}", output.paint(Colour::Green, "Deleted")));
     }
     output.result(&serde_json::json!({ "deleted": options.names }), |_| String::new())?;
@@ -24,7 +26,10 @@ pub(crate) async fn run(options: &cli::Delete, output: &Output) -> anyhow::Resul
 
 fn confirm(names: &[String]) -> anyhow::Result<bool> {
     if !std::io::stdin().is_terminal() {
-        bail!("this deletes {} for good: say --yes to do it without being asked", names.join(", "));
+        bail!(
+            "this deletes {} for good: say --yes to do it without being asked",
+            names.join(", ")
+        );
     }
     eprint!("Delete {} with all versions and aliases? [y/N] ", names.join(", "));
     std::io::stderr().flush()?;

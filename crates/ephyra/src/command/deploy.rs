@@ -112,11 +112,20 @@ impl Deployment<'_> {
         });
         let existing = self
             .platform
-            .try_call(Method::GET, &format!("{}/configuration", self.path()), &[], &[], Vec::new().into())
+            .try_call(
+                Method::GET,
+                &format!("{}/configuration", self.path()),
+                &[],
+                &[],
+                Vec::new().into(),
+            )
             .await?;
         if existing.is_err_and(|failure| failure.status == StatusCode::NOT_FOUND) {
             configuration["FunctionName"] = json!(self.project.name);
-            configuration["Role"] = json!(format!("arn:aws:iam::{}:role/{ROLE_NAME}", self.platform.account().await?));
+            configuration["Role"] = json!(format!(
+                "arn:aws:iam::{}:role/{ROLE_NAME}",
+                self.platform.account().await?
+            ));
             configuration["Code"] = json!({ "ZipFile": self.zip });
             self.platform.post("/2015-03-31/functions", &configuration).await?;
             return Ok(true);
@@ -143,7 +152,11 @@ impl Deployment<'_> {
                 .await?;
             match (function["State"].as_str(), function["LastUpdateStatus"].as_str()) {
                 (Some("Active"), Some("Successful")) => return Ok(function),
-                (Some("Failed"), _) => bail!("{} could not be started: {}", self.project.name, function["StateReason"]),
+                (Some("Failed"), _) => bail!(
+                    "{} could not be started: {}",
+                    self.project.name,
+                    function["StateReason"]
+                ),
                 (_, Some("Failed")) => bail!(
                     "{} could not be updated: {}",
                     self.project.name,
@@ -167,7 +180,9 @@ mod tests {
 
     #[test]
     fn the_newest_is_found_by_number_not_by_letter() {
-        let newest = ["python3.9", "python3.13", "python3.8"].into_iter().max_by_key(|i| version_of(i));
+        let newest = ["python3.9", "python3.13", "python3.8"]
+            .into_iter()
+            .max_by_key(|i| version_of(i));
         assert_eq!(newest, Some("python3.13"));
     }
 }

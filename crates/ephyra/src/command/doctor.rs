@@ -15,26 +15,40 @@ pub(crate) fn run(options: &cli::Doctor, output: &Output) -> anyhow::Result<Exit
     let report = isolation::check(&BTreeSet::new(), UID_BASE);
     let runtimes = runtime::discover(&options.runtime_path);
     let missing = report.findings.iter().filter(|piece| piece.failure.is_some()).count();
-    output.result(&json!({ "isolation": report, "runtimes": runtimes, "ok": missing == 0 }), |_| {
-        let pieces = table(
-            &["ISOLATION", "", ""],
-            report.findings.iter().map(|piece| {
-                let state = match &piece.failure {
-                    None => output.paint(Colour::Green, "ok"),
-                    Some(_) => output.paint(Colour::Red, "missing"),
-                };
-                vec![piece.piece.to_string(), state, piece.failure.clone().unwrap_or_default()]
-            }),
-        );
-        let verdict = match missing {
-            0 => output.paint(Colour::Green, "This machine can run functions with every piece of isolation."),
-            _ => output.paint(
-                Colour::Yellow,
-                "`ephyra serve` stops on this machine. Mend what is missing, or go on without it: \
+    output.result(
+        &json!({ "isolation": report, "runtimes": runtimes, "ok": missing == 0 }),
+        |_| {
+            let pieces = table(
+                &["ISOLATION", "", ""],
+                report.findings.iter().map(|piece| {
+                    let state = match &piece.failure {
+                        None => output.paint(Colour::Green, "ok"),
+                        Some(_) => output.paint(Colour::Red, "missing"),
+                    };
+                    vec![
+                        piece.piece.to_string(),
+                        state,
+                        piece.failure.clone().unwrap_or_default(),
+                    ]
+                }),
+            );
+            let verdict = match missing {
+                0 => output.paint(
+                    Colour::Green,
+                    "This machine can run functions with every piece of isolation.",
+                ),
+                _ => output.paint(
+                    Colour::Yellow,
+                    "`ephyra serve` stops on this machine. Mend what is missing, or go on without it: \
                  --allow-weaker-isolation NAME,...",
-            ),
-        };
-        format!("{pieces}\n{}\n{verdict}\n", runtime::text(&runtimes))
-    })?;
-    Ok(if missing == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+                ),
+            };
+            format!("{pieces}\n{}\n{verdict}\n", runtime::text(&runtimes))
+        },
+    )?;
+    Ok(if missing == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }

@@ -61,7 +61,11 @@ pub(crate) async fn run(options: &cli::Invoke, output: &Output) -> anyhow::Resul
         stdout.write_all(&answer.body)?;
         stdout.write_all(b"\n")?;
         stdout.flush()?;
-        let (colour, word) = if error { (Colour::Red, "Failed") } else { (Colour::Green, "Done") };
+        let (colour, word) = if error {
+            (Colour::Red, "Failed")
+        } else {
+            (Colour::Green, "Done")
+        };
         eprintln!(
             "{} in {:.1} ms{}",
             output.paint(colour, word),
@@ -76,7 +80,9 @@ pub(crate) async fn run(options: &cli::Invoke, output: &Output) -> anyhow::Resul
 fn payload(text: &str) -> anyhow::Result<Bytes> {
     let bytes = if text == "-" {
         let mut bytes = Vec::new();
-        std::io::stdin().read_to_end(&mut bytes).context("standard input cannot be read")?;
+        std::io::stdin()
+            .read_to_end(&mut bytes)
+            .context("standard input cannot be read")?;
         bytes
     } else if let Some(file) = text.strip_prefix('@') {
         std::fs::read(file).with_context(|| format!("{file} cannot be read"))?

@@ -27,7 +27,10 @@ pub(crate) fn run(options: &cli::New, output: &Output) -> anyhow::Result<ExitCod
         )
     })?;
     if folder.read_dir().is_ok_and(|mut entries| entries.next().is_some()) {
-        bail!("{} is there already and not empty: choose another name", folder.display());
+        bail!(
+            "{} is there already and not empty: choose another name",
+            folder.display()
+        );
     }
     std::fs::create_dir_all(folder).with_context(|| format!("{} cannot be made", folder.display()))?;
     for file in template.files(name.as_str(), &options.runtime) {

@@ -56,7 +56,9 @@ impl Root {
             Ok(text) => text,
             Err(error) => {
                 let hint = match error.kind() {
-                    std::io::ErrorKind::NotFound => "start `ephyra serve` with this --data once, or name the right folder",
+                    std::io::ErrorKind::NotFound => {
+                        "start `ephyra serve` with this --data once, or name the right folder"
+                    }
                     std::io::ErrorKind::PermissionDenied => "ask as root: sudo ephyra credentials",
                     _ => "see why below",
                 };
@@ -104,7 +106,10 @@ impl Root {
 
 /// `length` characters of `alphabet`, whose size is a power of two so that each is equally likely.
 fn random_text(alphabet: &[u8], length: usize) -> anyhow::Result<String> {
-    debug_assert!(alphabet.len().is_power_of_two(), "a remainder would favour some characters");
+    debug_assert!(
+        alphabet.len().is_power_of_two(),
+        "a remainder would favour some characters"
+    );
     let mut bytes = vec![0; length];
     std::fs::File::open("/dev/urandom")
         .and_then(|mut file| file.read_exact(&mut bytes))
@@ -128,7 +133,10 @@ mod tests {
         let found = Root::find_or_make(folder.path()).unwrap();
         assert_eq!(made.secret_access_key, found.secret_access_key);
         assert_eq!((made.access_key_id.len(), made.secret_access_key.len()), (20, 40));
-        let mode = std::fs::metadata(Root::path(folder.path())).unwrap().permissions().mode();
+        let mode = std::fs::metadata(Root::path(folder.path()))
+            .unwrap()
+            .permissions()
+            .mode();
         assert_eq!(mode & 0o777, 0o600);
     }
 

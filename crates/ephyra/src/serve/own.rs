@@ -79,10 +79,17 @@ impl Own {
         let limit = usize::try_from(limit).unwrap_or_default();
 
         let (past, following) = if follow {
-            let (past, following) = self.logs.tail_and_follow(&group, since, limit).await.map_err(|e| internal(&e))?;
+            let (past, following) = self
+                .logs
+                .tail_and_follow(&group, since, limit)
+                .await
+                .map_err(|e| internal(&e))?;
             (past, Some(following))
         } else {
-            (self.logs.tail(&group, since, limit).await.map_err(|e| internal(&e))?, None)
+            (
+                self.logs.tail(&group, since, limit).await.map_err(|e| internal(&e))?,
+                None,
+            )
         };
         let (parts, body) = mpsc::channel(PARTS);
         tokio::spawn(async move {

@@ -28,7 +28,11 @@ impl PlainPages {
             "version": env!("CARGO_PKG_VERSION"),
             "environments": { "idle": snapshot.idle, "busy": snapshot.busy, "starting": snapshot.starting },
         });
-        let status = if is_draining { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
+        let status = if is_draining {
+            StatusCode::SERVICE_UNAVAILABLE
+        } else {
+            StatusCode::OK
+        };
         page(status, "application/json", document.to_string())
     }
 }

@@ -265,7 +265,10 @@ mod tests {
         assert!(rolls.iter().all(|roll| (0.0..1.0).contains(roll)));
         for tenth in 0..10 {
             let low = f64::from(tenth) / 10.0;
-            assert!(rolls.iter().any(|roll| (low..low + 0.1).contains(roll)), "nothing at {low}");
+            assert!(
+                rolls.iter().any(|roll| (low..low + 0.1).contains(roll)),
+                "nothing at {low}"
+            );
         }
     }
 }

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use ephyra_core::digest::Digest;
-use ephyra_core::environment::{Environment, Execution, LaunchError, Launcher as _};
+use ephyra_core::environment::{Environment, Execution, LaunchError, Launcher as _, Purpose};
 use ephyra_core::id::{EnvironmentId, RequestId, RevisionId, Version};
 use ephyra_core::invocation::{Invocation, StreamPart};
 use ephyra_core::logs::{LogSink, LogStream};
@@ -320,7 +320,7 @@ impl Rig {
         };
         Launcher::new(Arc::new(builder), Arc::new(self.lines.clone()))
             .with_init_limit(self.init_limit)
-            .launch(Arc::new(self.revision.clone()))
+            .launch(Arc::new(self.revision.clone()), Purpose::OnDemand)
             .await
     }
 

@@ -182,7 +182,7 @@ impl World {
     pub(super) fn follow(&mut self) {
         for effect in std::mem::take(&mut self.effects) {
             match effect {
-                Effect::Start { slot, revision } => {
+                Effect::Start { slot, revision, .. } => {
                     self.of_slot.insert(slot, revision.id);
                     self.starting.insert(slot, revision);
                 }
