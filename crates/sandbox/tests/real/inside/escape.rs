@@ -296,7 +296,14 @@ while True:
     guest.hear().await;
     guest.controls.cap_cpu().unwrap();
     guest.say("x").await;
-    tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+    let (begun, end) = (
+        guest.controls.cpu_time().unwrap(),
+        std::time::Instant::now() + crate::guest::LIMIT,
+    );
+    while guest.controls.cpu_time().unwrap() < begun + std::time::Duration::from_millis(100) {
+        assert!(std::time::Instant::now() < end, "it does not run");
+        tokio::task::yield_now().await;
+    }
     guest.end().await;
 }
 
