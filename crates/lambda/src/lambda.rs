@@ -351,14 +351,22 @@ impl Lambda {
         });
     }
 
-    /// Ends what is under way for a function and its versions.
+    /// Ends what is under way for a function and its versions, once its code is durable.
     pub(crate) async fn settle(&self, name: &FunctionName) -> Result<(), StoreError> {
         let inner = &self.inner;
-        let synced = inner.depot.sync().await;
+        let Some(seen) = inner.ledger.function(name).await? else {
+            return Ok(());
+        };
+        let seen = seen.record.latest;
+        let synced = inner.depot.sync(seen.code.digest).await;
         let _turn = inner.turn(name.as_str()).await;
         let Some(mut function) = inner.ledger.function(name).await? else {
             return Ok(());
         };
+        if function.record.latest.revision != seen.revision {
+            // Deleted and made again meanwhile: not what was synced, and settled by another.
+            return Ok(());
+        }
         let reason = "The package could not be written to disk.";
         if let Err(failure) = &synced {
             tracing::error!(function = %name, error = failure as &dyn std::error::Error, "a package is not durable");

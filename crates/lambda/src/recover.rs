@@ -44,19 +44,21 @@ impl From<DepotError> for RecoverError {
 impl Lambda {
     /// Repairs and counts. To be called once, before any request.
     pub(crate) async fn recover(&self) -> Result<(), RecoverError> {
-        let mut functions = self.read_functions().await?;
-        let unsettled = self.recover_versions(&mut functions).await?;
+        let mut packages = Packages::new();
+        let mut functions = self.read_functions(&mut packages).await?;
+        let unsettled = self.recover_versions(&mut functions, &mut packages).await?;
         self.recover_aliases(&functions).await?;
-        self.count_layers().await?;
+        self.count_layers(&mut packages).await?;
         self.inner.depot.sweep().await?;
+        self.restore(packages).await?;
         for name in unsettled {
             self.settle(&name).await?;
         }
         Ok(())
     }
 
-    /// Reads all functions, counts them, and puts back what of their packages is missing or may be torn.
-    async fn read_functions(&self) -> Result<HashMap<FunctionName, Known>, RecoverError> {
+    /// Reads all functions and counts them.
+    async fn read_functions(&self, packages: &mut Packages) -> Result<HashMap<FunctionName, Known>, RecoverError> {
         let inner = &self.inner;
         let mut functions = HashMap::new();
         let mut after: Option<String> = None;
@@ -73,7 +75,7 @@ impl Lambda {
                 if record.reserved.is_some() {
                     inner.deps.steer.set_reserved(&record.name, record.reserved);
                 }
-                self.recover_version(&record.latest).await?;
+                self.count_version(&record.latest, packages);
                 functions.insert(record.name.clone(), Known::of(record));
             }
         }
@@ -83,6 +85,7 @@ impl Lambda {
     async fn recover_versions(
         &self,
         functions: &mut HashMap<FunctionName, Known>,
+        packages: &mut Packages,
     ) -> Result<Vec<FunctionName>, RecoverError> {
         let inner = &self.inner;
         for (name, stored) in inner.ledger.every_version().await? {
@@ -95,7 +98,7 @@ impl Lambda {
                 continue;
             };
             known.is_unsettled |= version.is_unsettled();
-            self.recover_version(&version).await?;
+            self.count_version(&version, packages);
             if number > known.last_version {
                 known.last_version = number;
                 if let Some(mut function) = inner.ledger.function(&name).await? {
@@ -129,7 +132,7 @@ impl Lambda {
         Ok(())
     }
 
-    async fn count_layers(&self) -> Result<(), RecoverError> {
+    async fn count_layers(&self, packages: &mut Packages) -> Result<(), RecoverError> {
         let inner = &self.inner;
         let mut after: Option<(String, u64)> = None;
         loop {
@@ -142,33 +145,32 @@ impl Lambda {
             for layer in page {
                 let package = layer.record.package;
                 inner.depot.share(package);
-                self.restore(package.digest, false).await?;
+                packages.entry(package.digest).or_insert(false);
                 inner.totals.add_code(package.zip_bytes);
             }
         }
     }
 
-    async fn recover_version(&self, version: &VersionRecord) -> Result<(), RecoverError> {
+    fn count_version(&self, version: &VersionRecord, packages: &mut Packages) {
         self.inner.share(version);
         self.inner.totals.add_code(version.code.zip_bytes);
         for package in version.packages() {
-            self.restore(package.digest, version.is_unsettled()).await?;
+            *packages.entry(package.digest).or_insert(false) |= version.is_unsettled();
         }
-        Ok(())
     }
 
-    /// Puts a package in place. One whose zip is gone keeps its functions from running, and nothing else.
-    async fn restore(&self, digest: Digest, anew: bool) -> Result<(), RecoverError> {
-        match self.inner.depot.restore(digest, anew).await {
-            Err(lost @ DepotError::Lost(_)) => {
-                tracing::error!(
-                    error = &lost as &dyn std::error::Error,
-                    "a package is gone: deploy its functions again"
-                );
-                Ok(())
+    /// Puts packages in place. One whose zip is gone keeps its functions from running, and nothing else.
+    async fn restore(&self, packages: Packages) -> Result<(), RecoverError> {
+        for (digest, may_be_torn) in packages {
+            match self.inner.depot.restore(digest, may_be_torn).await {
+                Err(lost @ DepotError::Lost(_)) => {
+                    let lost = &lost as &dyn std::error::Error;
+                    tracing::error!(error = lost, "a package is gone: deploy its functions again");
+                }
+                other => other?,
             }
-            other => Ok(other?),
         }
+        Ok(())
     }
 
     fn recover_provisioned(
@@ -186,6 +188,9 @@ impl Lambda {
         }
     }
 }
+
+/// The packages that records use, each with whether it may be torn.
+type Packages = HashMap<Digest, bool>;
 
 /// What the start needs to know of a function.
 struct Known {

@@ -4,13 +4,12 @@ use bytes::Bytes;
 use ephyra_core::id::{FunctionName, RequestId, RevisionId, Version};
 use ephyra_core::limits;
 use ephyra_wire::error::ApiError;
-use ephyra_wire::rest::read_json;
 use ephyra_wire::service::Response;
 use ephyra_wire::validation::Violations;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::created;
+use super::{INLINE_BYTES, created, read_large, unblocked};
 use crate::error;
 use crate::lambda::{Call, Inner, Kept};
 use crate::name::{self, Shape};
@@ -51,7 +50,7 @@ impl Code {
     }
 
     /// Takes the zip out, or says why there is none to take.
-    pub(super) fn into_zip(self) -> Result<Bytes, ApiError> {
+    pub(super) async fn into_zip(self) -> Result<Bytes, ApiError> {
         let has_s3 = self.s3_bucket.is_some() || self.s3_key.is_some() || self.s3_object_version.is_some();
         if let Some(zip) = self.zip_file {
             if has_s3 || self.image_uri.is_some() {
@@ -59,7 +58,10 @@ impl Code {
                     "Please do not provide other FunctionCode parameters when providing a ZipFile.",
                 ));
             }
-            return package::decode(&zip);
+            if zip.len() <= INLINE_BYTES {
+                return package::decode(&zip);
+            }
+            return unblocked(move || package::decode(&zip)).await;
         }
         if self.image_uri.is_some() {
             return Err(images_are_absent());
@@ -81,7 +83,7 @@ fn images_are_absent() -> ApiError {
 /// Creates a function in state Pending; it becomes Active in the background.
 pub(super) async fn run(call: Call) -> Result<Response, ApiError> {
     let inner = call.inner();
-    let input: Input = read_json(&call.request.body)?;
+    let input: Input = read_large(&call.request.body).await?;
     let mut violations = Violations::default();
     let named = match &input.function_name {
         Some(text) => Some(name::check(&mut violations, text, None, Shape::Write, inner.place())),
@@ -125,7 +127,7 @@ pub(super) async fn run(call: Call) -> Result<Response, ApiError> {
     refuse_absent("CodeSigningConfigArn", input.code_signing_config_arn.is_some())?;
     let tags = input.tags.unwrap_or_default();
     settings::check_tags(&tags)?;
-    let zip = code.into_zip()?;
+    let zip = code.into_zip().await?;
 
     let _turn = inner.turn(name.as_str()).await;
     if inner.function(Some(name.clone())).await?.is_some() {

@@ -45,11 +45,13 @@ pub(crate) use create_function::check_unpacked;
 pub(crate) use invoke::invoke;
 pub(crate) use invoke_with_response_stream::invoke_with_response_stream;
 
+use bytes::Bytes;
 use ephyra_wire::error::ApiError;
-use ephyra_wire::rest::{empty_response, json_response};
+use ephyra_wire::rest::{empty_response, json_response, read_json};
 use ephyra_wire::service::Response;
 use http::StatusCode;
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use crate::error;
 use crate::lambda::{Call, Inner};
@@ -139,6 +141,27 @@ impl Call {
             .await?
             .ok_or_else(|| error::function_not_found(arn))
     }
+}
+
+/// How large a body is read where others wait for their turn, in bytes; a larger one is read where it may block.
+const INLINE_BYTES: usize = 256 * 1024;
+
+/// Reads a JSON body that may carry a zip.
+async fn read_large<T: DeserializeOwned + Send + 'static>(body: &Bytes) -> Result<T, ApiError> {
+    if body.len() <= INLINE_BYTES {
+        return read_json(body);
+    }
+    let body = body.clone();
+    unblocked(move || read_json(&body)).await
+}
+
+/// Runs work that takes a while where it keeps nobody waiting.
+async fn unblocked<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
+) -> Result<T, ApiError> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .unwrap_or_else(|_| Err(error::service("The platform is shutting down.")))
 }
 
 fn ok(document: &impl Serialize) -> Response {

@@ -1,11 +1,10 @@
 use ephyra_wire::error::ApiError;
-use ephyra_wire::rest::read_json;
 use ephyra_wire::service::Response;
 use ephyra_wire::validation::{self, Constraint, Violations};
 use serde::Deserialize;
 
 use super::create_function::{Code, check_storage};
-use super::{created, layer};
+use super::{created, layer, read_large};
 use crate::error;
 use crate::lambda::{Call, Kept};
 use crate::record::{LayerRecord, Policy};
@@ -25,16 +24,16 @@ struct Input {
 /// Makes the next version of a layer, which may be its first.
 pub(super) async fn run(call: Call) -> Result<Response, ApiError> {
     let inner = call.inner();
-    let input: Input = read_json(&call.request.body)?;
+    let input: Input = read_large(&call.request.body).await?;
     let mut violations = Violations::default();
     check(&input, &mut violations);
     let name = layer::read_name(&call, violations)?;
-    let zip = input.content.unwrap_or_default().into_zip()?;
+    let zip = input.content.unwrap_or_default().into_zip().await?;
     check_storage(inner, zip.len() as u64)?;
     let mut kept = Kept::none(call.lambda.clone());
     let package = inner.depot.keep(zip).await?;
     kept.add(package);
-    inner.depot.sync().await?;
+    inner.depot.sync(package.digest).await?;
     let _turn = inner.turn(&name).await;
     let number = inner.ledger.next_layer_number(&name).await.map_err(error::store)?;
     let record = LayerRecord {

@@ -1,14 +1,13 @@
 use ephyra_core::id::RevisionId;
 use ephyra_wire::error::ApiError;
-use ephyra_wire::rest::read_json;
 use ephyra_wire::service::Response;
 use ephyra_wire::validation::Violations;
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::create_function::{Code, check_storage, check_unpacked, refuse_absent};
-use super::ok;
 use super::publish_version::{check_revision, check_settled, publish, show};
+use super::{ok, read_large};
 use crate::error;
 use crate::lambda::{Call, Kept};
 use crate::name::Shape;
@@ -31,7 +30,7 @@ struct Input {
 pub(super) async fn run(call: Call) -> Result<Response, ApiError> {
     let inner = call.inner();
     let named = call.named(Shape::Write)?;
-    let input: Input = read_json(&call.request.body)?;
+    let input: Input = read_large(&call.request.body).await?;
     let mut violations = Violations::default();
     let given = input.architectures.as_ref();
     let architecture = settings::check_architectures(&mut violations, given, &inner.options.architecture);
@@ -46,7 +45,7 @@ pub(super) async fn run(call: Call) -> Result<Response, ApiError> {
     }
     // Before the zip is looked at, so that a missing function is what the answer says.
     call.existing(&named, &arn).await?;
-    let zip = input.code.into_zip()?;
+    let zip = input.code.into_zip().await?;
 
     let _turn = inner.turn(&named.name).await;
     let mut function = call.existing(&named, &arn).await?;

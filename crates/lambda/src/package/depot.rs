@@ -26,6 +26,8 @@ const AT_ONCE: usize = 2;
 const LARGEST: u64 = limits::UNZIPPED_BYTES - 1;
 /// Packages are changed one at a time within a shard.
 const SHARDS: usize = 16;
+/// How many files are synced one by one: beyond, a sync of the file system is faster.
+const SYNCED_ONE_BY_ONE: usize = 64;
 /// What folders under `tmp/` that are ours begin with.
 const TEMPORARY: &str = "package-";
 
@@ -62,6 +64,8 @@ pub(crate) enum DepotError {
 struct Holding {
     users: usize,
     package: Package,
+    /// Whether what is unpacked survives the loss of power.
+    is_durable: bool,
 }
 
 /// The packages of an account.
@@ -72,7 +76,6 @@ pub(crate) struct Depot {
     holdings: Mutex<HashMap<Digest, Holding>>,
     slots: Semaphore,
     shards: [tokio::sync::Mutex<()>; SHARDS],
-    syncing: tokio::sync::Mutex<()>,
 }
 
 impl Depot {
@@ -85,7 +88,6 @@ impl Depot {
             holdings: Mutex::default(),
             slots: Semaphore::new(AT_ONCE),
             shards: Default::default(),
-            syncing: tokio::sync::Mutex::default(),
         };
         for path in [&depot.code, &depot.temporary] {
             fs::create_dir_all(path).map_err(|source| folder_error("made", path, source))?;
@@ -121,17 +123,25 @@ impl Depot {
             self.discard(digest).await;
             return Err(error.into());
         }
-        self.holdings.lock().insert(digest, Holding { users: 1, package });
+        let holding = Holding {
+            users: 1,
+            package,
+            is_durable: false,
+        };
+        self.holdings.lock().insert(digest, holding);
         Ok(package)
     }
 
     /// Counts one more user of a package that a living record uses.
     pub(crate) fn share(&self, package: Package) {
-        self.holdings
-            .lock()
-            .entry(package.digest)
-            .or_insert(Holding { users: 0, package })
-            .users += 1;
+        let mut holdings = self.holdings.lock();
+        // One that is not known yet was found at the start, where [`Depot::restore`] looks after it.
+        let holding = holdings.entry(package.digest).or_insert(Holding {
+            users: 0,
+            package,
+            is_durable: true,
+        });
+        holding.users += 1;
     }
 
     fn share_known(&self, digest: Digest) -> Option<Package> {
@@ -158,16 +168,19 @@ impl Depot {
         self.discard(digest).await;
     }
 
-    /// Makes what is unpacked durable.
-    pub(crate) async fn sync(&self) -> Result<(), DepotError> {
-        // One at a time: the second finds little left to do.
-        let _turn = self.syncing.lock().await;
-        let path = self.code.clone();
-        blocking(move || {
-            let sync = || rustix::fs::syncfs(fs::File::open(&path)?).map_err(io::Error::from);
-            sync().map_err(|source| folder_error("synced", &path, source))
-        })
-        .await
+    /// Makes what is unpacked of a package durable, unless it is known to be.
+    pub(crate) async fn sync(&self, digest: Digest) -> Result<(), DepotError> {
+        let is_durable = |holding: &Holding| holding.is_durable;
+        if self.holdings.lock().get(&digest).is_none_or(is_durable) {
+            return Ok(());
+        }
+        let folder = self.folder(digest);
+        let code = self.code.clone();
+        blocking(move || sync_folder(&folder, &code)).await?;
+        if let Some(holding) = self.holdings.lock().get_mut(&digest) {
+            holding.is_durable = true;
+        }
+        Ok(())
     }
 
     /// Reads a package's zip.
@@ -185,6 +198,9 @@ impl Depot {
         let zip = self.blobs.get(digest).await?.ok_or(DepotError::Lost(digest))?;
         self.remove_folder(folder).await?;
         self.unpack(digest, zip).await?;
+        if let Some(holding) = self.holdings.lock().get_mut(&digest) {
+            holding.is_durable = false;
+        }
         Ok(())
     }
 
@@ -259,6 +275,41 @@ impl Depot {
     fn shard(&self, digest: Digest) -> &tokio::sync::Mutex<()> {
         &self.shards[usize::from(digest.as_bytes()[0]) % SHARDS]
     }
+}
+
+/// Syncs a package and the folders that lead to it; one with many files by way of its whole file system.
+fn sync_folder(folder: &Path, code: &Path) -> Result<(), DepotError> {
+    let sync = || {
+        let shard = folder.parent().unwrap_or(code);
+        if sync_tree(folder, &mut 0).is_err() {
+            rustix::fs::syncfs(fs::File::open(code)?)?;
+        }
+        sync_one(shard)?;
+        sync_one(code)
+    };
+    sync().map_err(|source| folder_error("synced", folder, source))
+}
+
+/// Fails for a tree that is large or holds files that may not be read.
+fn sync_tree(folder: &Path, seen: &mut usize) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let kind = entry.file_type()?;
+        *seen += 1;
+        if *seen > SYNCED_ONE_BY_ONE {
+            return Err(io::ErrorKind::QuotaExceeded.into());
+        }
+        if kind.is_dir() {
+            sync_tree(&entry.path(), seen)?;
+        } else if kind.is_file() {
+            sync_one(&entry.path())?;
+        }
+    }
+    sync_one(folder)
+}
+
+fn sync_one(path: &Path) -> io::Result<()> {
+    fs::File::open(path)?.sync_all()
 }
 
 async fn blocking<T: Send + 'static>(
