@@ -23,7 +23,7 @@ use tempfile::TempDir;
 
 use crate::{Dependencies, Lambda, Options};
 
-pub(crate) const ROLE: &str = "arn:aws:iam::111111111111:role/r";
+const ROLE: &str = "arn:aws:iam::111111111111:role/r";
 
 /// What the functions did, and what the scheduler was told.
 #[derive(Default)]

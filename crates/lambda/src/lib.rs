@@ -33,6 +33,8 @@ mod totals;
 #[cfg(test)]
 mod harness;
 #[cfg(test)]
+mod hostile_tests;
+#[cfg(test)]
 mod invoke_tests;
 #[cfg(test)]
 mod lifecycle_tests;

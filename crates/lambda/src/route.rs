@@ -69,7 +69,7 @@ pub(crate) const CODE_PATH: &str = "/_ephyra/code/";
 /// Every operation by method and path. Two paths serve two operations each, which the query tells apart: see
 /// [`Operation::refine`].
 #[rustfmt::skip]
-fn rows() -> Vec<(Method, &'static str, Operation)> {
+pub(crate) fn rows() -> Vec<(Method, &'static str, Operation)> {
     use Operation::*;
     vec![
         (Method::POST, "/2015-03-31/functions/{FunctionName}/invocations", Invoke),
