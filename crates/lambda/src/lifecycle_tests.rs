@@ -376,3 +376,25 @@ async fn bad_input_is_refused_in_aws_words() {
         "refused packages leave nothing"
     );
 }
+
+#[tokio::test]
+async fn a_lost_package_does_not_keep_the_others_from_starting() {
+    let harness = Harness::new().await;
+    harness.function("lost").await;
+    harness.function("kept").await;
+    let inner = &harness.lambda.inner;
+    let digest = ephyra_core::digest::Digest::of(&zip("lost"));
+    std::fs::remove_dir_all(inner.depot.folder(digest)).unwrap();
+    inner.deps.blobs.delete(digest).await.unwrap();
+    let harness = harness.reopen().await;
+    let answer = harness
+        .send("POST", "/2015-03-31/functions/kept/invocations", &[], "{}")
+        .await;
+    assert_eq!(answer.status, 200);
+    // Deployed again, it is whole again.
+    let body = json!({ "ZipFile": base64(&zip("lost")) });
+    assert_eq!(harness.put("/2015-03-31/functions/lost/code", body).await.status, 200);
+    harness.settled("lost").await;
+    let folder = harness.lambda.inner.depot.folder(digest);
+    assert!(folder.join("app.py").is_file());
+}

@@ -109,9 +109,14 @@ impl Depot {
             blocking(move || Ok(Digest::of(&zip))).await?
         };
         let _shard = self.shard(digest).lock().await;
-        if let Some(package) = self.share_known(digest) {
+        // One that was lost from disk is put there again by whoever sends it.
+        if self.folder(digest).is_dir()
+            && let Some(package) = self.share_known(digest)
+        {
             return Ok(package);
         }
+        // What a removal has left that failed half way.
+        self.remove_folder(self.folder(digest)).await?;
         let unpacked_bytes = self.unpack(digest, zip.clone()).await?;
         drop(slot);
         let package = Package {
@@ -123,12 +128,14 @@ impl Depot {
             self.discard(digest).await;
             return Err(error.into());
         }
-        let holding = Holding {
-            users: 1,
+        let mut holdings = self.holdings.lock();
+        let holding = holdings.entry(digest).or_insert(Holding {
+            users: 0,
             package,
             is_durable: false,
-        };
-        self.holdings.lock().insert(digest, holding);
+        });
+        holding.users += 1;
+        holding.is_durable = false;
         Ok(package)
     }
 

@@ -135,7 +135,12 @@ impl<'a> Unpacker<'a> {
             LINK if !file.is_dir() => LINK,
             _ => return Err(refused(&name, "it is neither a file, a folder nor a link")),
         };
-        let permissions = mode.map(|mode| mode & 0o777).filter(|mode| *mode != 0);
+        // A function runs as a user of its own: what others may not read would be of no use to it. AWS has it fail
+        // on such files; here they are made readable.
+        let permissions = mode
+            .map(|mode| mode & 0o777)
+            .filter(|mode| *mode != 0)
+            .map(|mode| mode | if kind == FOLDER { 0o555 } else { 0o444 });
         if kind == FOLDER {
             self.tree.add_folder(&parts).map_err(|error| refused(&name, error))?;
         } else {

@@ -72,13 +72,19 @@ fn files_folders_modes_and_links_are_kept() {
         ("lib/up", LINK | 0o777, b"../bin/run"),
         ("empty/", FOLDER | 0o500, b""),
         ("set", 0o4755, b""),
+        ("private", 0o600, b""),
     ]);
     assert_eq!(unpack(&zip, &target, BUDGET).unwrap(), 13);
     let mode = |path: &str| fs::metadata(target.join(path)).unwrap().mode() & 0o7777;
     assert_eq!(mode("bin/run"), 0o755);
     assert_eq!(mode("lib/a.py"), 0o644);
     assert_eq!(mode("set"), 0o755, "set-user-id is taken away");
-    assert_eq!(mode("empty"), 0o700, "the owner can remove it");
+    assert_eq!(
+        mode("empty"),
+        0o755,
+        "the owner can remove it, the function can read it"
+    );
+    assert_eq!(mode("private"), 0o644, "the function can read it");
     assert_eq!(mode(""), 0o755);
     assert_eq!(fs::read_link(target.join("lib/b.py")).unwrap(), Path::new("a.py"));
     assert_eq!(fs::read(target.join("lib/up")).unwrap(), b"#!/bin/sh");
