@@ -62,10 +62,7 @@ pub trait Resolve: Send + Sync + 'static {
 
     /// Whether the function's reserved concurrency is 0, so that nothing of it runs and its accepted events are given
     /// up at once instead of being tried again.
-    fn is_stopped<'a>(&'a self, function: &'a FunctionName) -> BoxFuture<'a, Result<bool, ResolveError>> {
-        let _ = function;
-        Box::pin(std::future::ready(Ok(false)))
-    }
+    fn is_stopped<'a>(&'a self, function: &'a FunctionName) -> BoxFuture<'a, Result<bool, ResolveError>>;
 }
 
 /// What a name means.

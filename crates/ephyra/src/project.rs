@@ -190,7 +190,7 @@ mod tests {
         assert_eq!(first, project.package(folder.path()).unwrap());
         let mut zip = zip::ZipArchive::new(Cursor::new(first)).unwrap();
         let names: Vec<_> = (0..zip.len())
-            .map(|i| zip.by_index(i).unwrap().name().to_owned())
+            .map(|i| zip.by_index(i).unwrap().name().unwrap().into_owned())
             .collect();
         assert_eq!(names, ["app.py", "lib/b.py"]);
     }

@@ -169,6 +169,10 @@ impl Resolve for Platform {
             },
         })))
     }
+
+    fn is_stopped<'a>(&'a self, _: &'a FunctionName) -> BoxFuture<'a, Result<bool, ResolveError>> {
+        Box::pin(std::future::ready(Ok(false)))
+    }
 }
 
 struct Told(mpsc::UnboundedSender<RequestId>);

@@ -115,4 +115,14 @@ impl Resolve for Lambda {
             }
         })
     }
+
+    fn is_stopped<'a>(&'a self, function: &'a FunctionName) -> BoxFuture<'a, Result<bool, ResolveError>> {
+        Box::pin(async move {
+            match self.inner.ledger.function(function).await {
+                Ok(Some(function)) => Ok(function.record.reserved == Some(0)),
+                Ok(None) => Ok(false),
+                Err(error) => Err(ResolveError::Store(Box::new(error))),
+            }
+        })
+    }
 }

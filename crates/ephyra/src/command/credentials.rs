@@ -7,7 +7,11 @@ use crate::output::Output;
 use crate::serve::credentials::Root;
 
 pub(crate) fn run(options: &cli::Credentials, output: &Output) -> anyhow::Result<ExitCode> {
-    let root = Root::read(&options.data)?;
+    // A platform that was given its credentials keeps none; who has them in the environment gave them.
+    let root = match Root::from_environment()? {
+        Some(root) => root,
+        None => Root::read(&options.data)?,
+    };
     if options.export && !output.json {
         println!("export AWS_ACCESS_KEY_ID={}", root.access_key_id);
         println!("export AWS_SECRET_ACCESS_KEY={}", root.secret_access_key);

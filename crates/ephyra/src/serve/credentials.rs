@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, bail};
 use serde::{Deserialize, Serialize};
 
-const ACCESS_KEY_VARIABLE: &str = "EPHYRA_ROOT_ACCESS_KEY_ID";
-const SECRET_VARIABLE: &str = "EPHYRA_ROOT_SECRET_ACCESS_KEY";
+pub(super) const ACCESS_KEY_VARIABLE: &str = "EPHYRA_ROOT_ACCESS_KEY_ID";
+pub(super) const SECRET_VARIABLE: &str = "EPHYRA_ROOT_SECRET_ACCESS_KEY";
 
 /// Shorter secrets can be guessed.
 const SECRET_LENGTH: usize = 16;
@@ -68,11 +68,8 @@ impl Root {
         serde_json::from_slice(&text).with_context(|| format!("{} is not what ephyra wrote", path.display()))
     }
 
-    /// From the environment, else from the data folder, else made and kept there with mode 0600.
+    /// From the data folder, else made and kept there with mode 0600.
     pub(crate) fn find_or_make(data: &Path) -> anyhow::Result<Self> {
-        if let Some(root) = Self::from_environment()? {
-            return Ok(root);
-        }
         if Self::path(data).exists() {
             return Self::read(data);
         }

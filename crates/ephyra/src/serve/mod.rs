@@ -10,6 +10,7 @@ mod listeners;
 mod own;
 mod plain;
 mod platform;
+mod secret;
 
 use std::collections::BTreeSet;
 use std::process::ExitCode;
@@ -29,6 +30,7 @@ const DRAIN_MARGIN: Duration = Duration::from_secs(15);
 
 /// Becomes the warden, whose child is the server; returns when both are done.
 pub(crate) fn run(options: cli::Serve) -> anyhow::Result<ExitCode> {
+    let sealed = secret::Sealed::from_environment()?;
     ephyra_observe::program_log::install(&options.log_level)?;
     let weaker = options
         .allow_weaker_isolation
@@ -36,8 +38,6 @@ pub(crate) fn run(options: cli::Serve) -> anyhow::Result<ExitCode> {
         .map(|name| name.parse::<Piece>())
         .collect::<Result<BTreeSet<_>, _>>()
         .context("--allow-weaker-isolation names a piece that `ephyra doctor` does not list")?;
-    // Said now, and not by the server when everything else is up.
-    credentials::Root::from_environment()?;
     let listeners = listeners::bind(options.listen)?;
     let warden_options = warden::Options {
         uid_base: options.uid_base,
@@ -47,7 +47,9 @@ pub(crate) fn run(options: cli::Serve) -> anyhow::Result<ExitCode> {
         drain: options.drain_timeout + DRAIN_MARGIN,
         ..warden::Options::new(&options.data)
     };
-    let status = warden::start(warden_options, move |side| platform::run(options, listeners, side))?;
+    let status = warden::start(warden_options, move |side| {
+        platform::run(options, listeners, sealed, side)
+    })?;
     Ok(ExitCode::from(u8::try_from(status).unwrap_or(1)))
 }
 

@@ -29,6 +29,7 @@ use super::credentials::Root;
 use super::doorway::Doorway;
 use super::own::Own;
 use super::plain::PlainPages;
+use super::secret::Sealed;
 use crate::cli;
 
 /// Threads for what blocks: file reads, unpacking.
@@ -37,7 +38,7 @@ const BLOCKING_THREADS: usize = 16;
 const LAST_ANSWERS: Duration = Duration::from_secs(2);
 
 /// Runs the server to its end and returns its exit status.
-pub(crate) fn run(options: cli::Serve, listeners: Vec<TcpListener>, side: ServerSide) -> i32 {
+pub(crate) fn run(options: cli::Serve, listeners: Vec<TcpListener>, sealed: Option<Sealed>, side: ServerSide) -> i32 {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .thread_name("ephyra")
         .max_blocking_threads(BLOCKING_THREADS)
@@ -45,7 +46,7 @@ pub(crate) fn run(options: cli::Serve, listeners: Vec<TcpListener>, side: Server
         .build();
     let result = runtime
         .context("the asynchronous runtime could not be started")
-        .and_then(|runtime| runtime.block_on(serve(options, listeners, side)));
+        .and_then(|runtime| runtime.block_on(serve(options, listeners, sealed, side)));
     match result {
         Ok(()) => 0,
         Err(error) => {
@@ -55,13 +56,21 @@ pub(crate) fn run(options: cli::Serve, listeners: Vec<TcpListener>, side: Server
     }
 }
 
-async fn serve(options: cli::Serve, listeners: Vec<TcpListener>, side: ServerSide) -> anyhow::Result<()> {
+async fn serve(
+    options: cli::Serve,
+    listeners: Vec<TcpListener>,
+    sealed: Option<Sealed>,
+    side: ServerSide,
+) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let data = side.data.clone();
     let runtimes = side.runtimes.clone();
     let metrics = Metrics::install()?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let root = Root::find_or_make(&data)?;
+    let root = match sealed {
+        Some(sealed) => sealed.open()?,
+        None => Root::find_or_make(&data)?,
+    };
     let state = Arc::new(Sqlite::open(&data, Arc::clone(&clock))?);
     let blobs = Arc::new(FileBlobs::open(&data)?);
     let usage = Arc::new(UsageLog::open(&data, &UsageOptions::default())?);

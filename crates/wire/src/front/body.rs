@@ -9,12 +9,17 @@ use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::FrontOptions;
 use super::connection::Running;
 use crate::service::{Body, BrokenBody};
 use crate::sigv4::{BodyHash, BodyHasher};
+
+/// How much is thrown away of a body that does not say its length.
+const UNDECLARED_BYTES: usize = 8 * 1024 * 1024;
+/// How long a client may pause in a body that is thrown away before it gets its answer.
+const DISCARD_PAUSE: Duration = Duration::from_secs(1);
 
 /// Why a body was not read to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -93,15 +98,21 @@ pub(super) async fn read_body(
 /// was reached.
 pub(super) async fn discard_body(mut body: Incoming, options: &FrontOptions) -> bool {
     let mut left = options.discarded_bytes;
-    if body.size_hint().lower() > u64::try_from(left).unwrap_or(u64::MAX) {
+    let declared = body.size_hint();
+    if declared.lower() > u64::try_from(left).unwrap_or(u64::MAX) {
         return false;
+    }
+    if declared.upper().is_none() {
+        // It may have no end.
+        left = left.min(UNDECLARED_BYTES);
     }
     let mut pace = Pace::start(options);
     loop {
-        match pace.next(&mut body).await {
-            Ok(None) => return true,
-            Ok(Some(part)) if part.len() <= left => left -= part.len(),
-            Ok(Some(_)) | Err(_) => return false,
+        // Who sends nothing may be waiting for the answer.
+        match timeout(DISCARD_PAUSE, pace.next(&mut body)).await {
+            Ok(Ok(None)) => return true,
+            Ok(Ok(Some(part))) if part.len() <= left => left -= part.len(),
+            Ok(Ok(Some(_)) | Err(_)) | Err(_) => return false,
         }
     }
 }
