@@ -35,7 +35,8 @@ impl Sealed {
         // Far less than a pipe holds, so that writing does not wait for a reader.
         File::from(writer).write_all(&serde_json::to_vec(&root)?)?;
         rustix::io::fcntl_setfd(&reader, FdFlags::empty())?;
-        let error = std::process::Command::new("/proc/self/exe")
+        let program = std::env::current_exe().context("the program's own file cannot be found")?;
+        let error = std::process::Command::new(program)
             .args(std::env::args_os().skip(1))
             .env_remove(ACCESS_KEY_VARIABLE)
             .env_remove(SECRET_VARIABLE)
