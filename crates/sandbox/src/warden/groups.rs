@@ -41,10 +41,14 @@ impl Groups {
     pub(super) fn sweep(&self) -> io::Result<()> {
         let Some(tree) = &self.tree else { return Ok(()) };
         let end = Instant::now() + SWEEP;
+        let found = tree.leftovers()?.len();
+        if found > 0 {
+            tracing::info!(processes = found, "ending what an earlier run has left");
+        }
         loop {
             let names = tree.names()?;
             for pid in tree.leftovers()? {
-                tracing::info!(pid, "ending a process that an earlier run has left");
+                tracing::debug!(pid, "ending a process that an earlier run has left");
                 match Pid::from_raw(pid).map(|pid| kill_process(pid, Signal::KILL)) {
                     None | Some(Ok(()) | Err(rustix::io::Errno::SRCH)) => {}
                     Some(Err(error)) => return Err(error.into()),
