@@ -1,7 +1,10 @@
 """Entry of the Python runtime: sets the module search path as Lambda has it, then serves events."""
 
+import builtins
 import os
 import sys
+
+import _sitebuiltins
 
 # The script's own folder stands first; the function's code and its layers go before it, as on Lambda.
 sys.path[0:1] = [
@@ -10,6 +13,10 @@ sys.path[0:1] = [
     "/opt/python",
     sys.path[0],
 ]
+
+# Python runs without `site`, which would bring the machine's own packages in; these two are what handlers use of it.
+for name in ("exit", "quit"):
+    setattr(builtins, name, _sitebuiltins.Quitter(name, "Ctrl-D (i.e. EOF)"))
 
 from ephyra_runtime import loop  # noqa: E402
 

@@ -2,6 +2,7 @@
 
 use std::io::{self, IoSlice};
 use std::os::fd::OwnedFd;
+use std::time::Instant;
 
 use bytes::Bytes;
 use ephyra_core::id::RequestId;
@@ -10,9 +11,14 @@ use tokio::io::{AsyncReadExt, Interest};
 use tokio::net::UnixStream;
 
 use crate::frame::{self, Decoder, Frame, FrameError};
+use crate::pace::Pace;
 
 /// Read at once; larger frames take several reads.
 const SCRATCH_BYTES: usize = 16 * 1024;
+/// What is read of one answer as fast as it comes, in bytes: any whole answer, and its streamed parts.
+const ANSWER_BURST: u64 = 16 << 20;
+/// How fast more than that is read, in bytes a second. The guest waits meanwhile, as the socket is full.
+const ANSWER_RATE: u64 = 32 << 20;
 
 /// The host's end of a managed runtime's descriptor 3.
 pub(crate) struct Channel {
@@ -21,6 +27,7 @@ pub(crate) struct Channel {
     scratch: Box<[u8]>,
     unread: std::ops::Range<usize>,
     head: Vec<u8>,
+    pace: Pace,
 }
 
 /// Why a channel is of no more use.
@@ -47,18 +54,26 @@ impl Channel {
             scratch: vec![0; SCRATCH_BYTES].into_boxed_slice(),
             unread: 0..0,
             head: Vec::new(),
+            pace: Pace::new(ANSWER_BURST, ANSWER_RATE),
         })
     }
 
     /// The next frame. Nothing is lost when the future is dropped.
     pub(crate) async fn receive(&mut self) -> Result<Frame, ChannelError> {
+        // A read may bring hundreds of frames: each is a reason to let others have their turn.
+        tokio::task::coop::consume_budget().await;
         loop {
             while !self.unread.is_empty() {
                 let (used, frame) = self.decoder.feed(&self.scratch[self.unread.clone()])?;
                 self.unread.start += used;
                 if let Some(frame) = frame {
+                    self.pace.spend(used, 1);
                     return Ok(frame);
                 }
+                self.pace.spend(used, 0);
+            }
+            if let Some(time) = self.pace.wait(Instant::now) {
+                tokio::time::sleep(time).await;
             }
             let count = self.read().await?;
             self.unread = 0..count;
@@ -102,6 +117,7 @@ impl Channel {
         meta: &[u8],
         payload: &Bytes,
     ) -> Result<(), ChannelError> {
+        self.pace.renew();
         frame::encode_event(
             &mut self.head,
             request_id,

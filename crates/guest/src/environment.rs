@@ -277,6 +277,7 @@ impl GuestEnvironment {
             ..Measures::default()
         };
         self.thaw();
+        self.watch.renew();
         self.watch.journal.begin_tail(invocation.wants_log_tail);
         let start = Event::Start {
             request_id: invocation.request_id,

@@ -52,10 +52,15 @@ impl Journal {
         Some(Bytes::from(tail).slice(start..))
     }
 
-    /// Takes what the guest has written.
-    pub(crate) fn write(&mut self, bytes: &[u8], now_ms: i64) {
+    /// Takes what the guest has written; says how many lines became complete.
+    pub(crate) fn write(&mut self, bytes: &[u8], now_ms: i64) -> usize {
         let Self { lines, log } = self;
-        lines.feed(bytes, |line| log.guest_line(line, now_ms));
+        let mut count = 0;
+        lines.feed(bytes, |line| {
+            count += 1;
+            log.guest_line(line, now_ms);
+        });
+        count
     }
 
     /// Takes an unfinished line for a whole one.

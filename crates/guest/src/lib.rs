@@ -4,8 +4,8 @@
 //! deadline, the error documents, the log lines, the measures. It never builds a sandbox (a [`launcher::Builder`]
 //! does) and never decides when an environment is started, frozen or ended (the engine does).
 //!
-//! Reading order: `PROTOCOL.md` and [`frame`] (the codec), `channel` and `watch` (descriptors), `protocol` (a
-//! conversation), `api` (the same over HTTP), [`environment`] (a lifecycle), [`launcher`]; aside, [`runtime`] and [`variables`] (what a guest is
+//! Reading order: `PROTOCOL.md` and [`frame`] (the codec), `channel` and `watch` (descriptors), `pace` (how much
+//! of a guest's talk is taken at once), `protocol` (a conversation), `api` (the same over HTTP), [`environment`] (a lifecycle), [`launcher`]; aside, [`runtime`] and [`variables`] (what a guest is
 //! started with), `platform`, `lines` and `journal` (logs).
 //!
 //! **Invariant:** nothing that a guest sends makes the host hold more than one answer of the largest size, or wait
@@ -20,6 +20,7 @@ pub mod frame;
 mod journal;
 pub mod launcher;
 pub mod lines;
+mod pace;
 mod platform;
 mod protocol;
 pub mod runtime;

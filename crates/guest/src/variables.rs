@@ -293,7 +293,7 @@ mod tests {
     #[test]
     fn commands_name_the_program_and_the_wrapper() {
         let python = runtime("python3.13", RuntimeKind::Python, "/usr/bin/python3.13");
-        let plain = ["/usr/bin/python3.13", "-X", "utf8", "-s", "/var/runtime/bootstrap.py"];
+        let plain = ["/usr/bin/python3.13", "-X", "utf8", "-S", "/var/runtime/bootstrap.py"];
         assert_eq!(command(&revision("python3.13", &[]), &python, None).unwrap(), plain);
         let wrapped = revision("python3.13", &[("AWS_LAMBDA_EXEC_WRAPPER", "/opt/wrap")]);
         assert_eq!(

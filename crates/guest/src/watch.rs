@@ -10,16 +10,23 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::unix::pipe;
+use tokio::time::Sleep;
 
 use crate::journal::Journal;
+use crate::pace::Pace;
 use crate::supervisor::{Exit, Supervisor};
 
 /// Read from the output at once.
 const READ_BYTES: usize = 16 * 1024;
 /// Reads before others get their turn: a flooding guest does not hold up its own deadline.
-const READS: usize = 8;
-/// What is read at most of a flood when an invocation is over: more than a pipe holds.
-const LAST_WORDS_BYTES: usize = 1 << 20;
+const READS: usize = 2;
+/// What is read at most of a flood when an invocation is over: what a pipe holds. A guest that has enlarged its pipe
+/// finds the rest in the log of its next invocation.
+const LAST_WORDS_BYTES: usize = 64 * 1024;
+/// The output of one invocation that is read as fast as it comes, in bytes.
+const OUTPUT_BURST: u64 = 4 << 20;
+/// How fast more than that is read, in bytes a second. The guest waits meanwhile, as the pipe is full.
+const OUTPUT_RATE: u64 = 4 << 20;
 /// How long an answer may be under way when the runtime has already ended.
 const GRACE: Duration = Duration::from_millis(20);
 
@@ -28,6 +35,9 @@ pub(crate) struct Watch {
     pub(crate) supervisor: Supervisor,
     pub(crate) journal: Journal,
     output: Option<pipe::Receiver>,
+    pace: Pace,
+    /// While it lasts no output is read.
+    pause: Option<Pin<Box<Sleep>>>,
 }
 
 /// How waiting ended.
@@ -48,7 +58,15 @@ impl Watch {
             supervisor: Supervisor::open(supervisor)?,
             journal,
             output,
+            pace: Pace::new(OUTPUT_BURST, OUTPUT_RATE),
+            pause: None,
         })
+    }
+
+    /// Begins an invocation, which may write as much as any other.
+    pub(crate) fn renew(&mut self) {
+        self.pace.renew();
+        self.pause = None;
     }
 
     /// Waits for `work` and keeps an eye on the rest.
@@ -70,10 +88,12 @@ impl Watch {
             if let Poll::Ready(done) = work.as_mut().poll(cx) {
                 return Poll::Ready(Waited::Done(done));
             }
+            // Work that never runs dry leaves a timer no share of the task's budget: the clock has the last word.
             if timer
                 .as_mut()
                 .as_pin_mut()
                 .is_some_and(|timer| timer.poll(cx).is_ready())
+                || deadline.is_some_and(|at| Instant::now() >= at)
             {
                 return Poll::Ready(Waited::Deadline);
             }
@@ -88,6 +108,16 @@ impl Watch {
 
     /// Reads output until there is none; leaves a waker for more.
     fn poll_output(&mut self, cx: &mut Context<'_>) {
+        if self.pause.is_none() {
+            let time = self.pace.wait(Instant::now);
+            self.pause = time.map(|time| Box::pin(tokio::time::sleep(time)));
+        }
+        if let Some(pause) = &mut self.pause {
+            if pause.as_mut().poll(cx).is_pending() {
+                return;
+            }
+            self.pause = None;
+        }
         let mut buffer = [MaybeUninit::uninit(); READ_BYTES];
         for _ in 0..READS {
             let Some(output) = &mut self.output else {
@@ -96,7 +126,10 @@ impl Watch {
             let mut read = ReadBuf::uninit(&mut buffer);
             match Pin::new(output).poll_read(cx, &mut read) {
                 Poll::Pending => return self.journal.flush(),
-                Poll::Ready(Ok(())) if !read.filled().is_empty() => self.journal.write(read.filled(), now_ms()),
+                Poll::Ready(Ok(())) if !read.filled().is_empty() => {
+                    let lines = self.journal.write(read.filled(), now_ms());
+                    self.pace.spend(read.filled().len(), 1 + lines);
+                }
                 Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
                 // Closed on the other side, or broken: either way nothing more comes.
                 Poll::Ready(_) => self.output = None,

@@ -51,6 +51,34 @@ async fn a_flood_of_output_does_not_hold_up_the_deadline() {
 }
 
 #[tokio::test]
+async fn a_flood_of_output_is_read_no_faster_than_its_pace() {
+    let source = "import os\ndef handler(e, c):\n    while True: os.write(1, b'\\n' * 65536)";
+    let rig = Rig::python("app.handler", source).timeout(1);
+    let environment = rig.launch().await;
+    let (_, execution) = environment.invoke(rig.invocation("{}")).await;
+    assert_eq!(failure(&execution).0, "Sandbox.Timedout");
+    // 4 MiB at once and 4 MiB in the second, 129 bytes a line, and what the pipe still held.
+    let lines = rig.lines().len();
+    assert!((10_000..160_000).contains(&lines), "{lines}");
+}
+
+#[tokio::test]
+async fn an_answer_without_end_does_not_hold_up_the_deadline() {
+    let part = "(16).to_bytes(4, 'little') + bytes((0x87, 1, 0, 0)) + id";
+    let source = format!(
+        "send(0x81); send(0x82); id = event(); send(0x86, id + b'a/b')\nparts = ({part}) * 8192\n\
+         while True: os.write(3, parts)"
+    );
+    let rig = Rig::scripted(&source).timeout(1);
+    let environment = rig.launch().await;
+    let began = Instant::now();
+    let (environment, execution) = environment.invoke(rig.invocation("{}")).await;
+    assert!(began.elapsed() < Duration::from_millis(1500), "{:?}", began.elapsed());
+    assert_eq!(failure(&execution).0, "Sandbox.Timedout");
+    assert!(environment.is_none());
+}
+
+#[tokio::test]
 async fn slow_loading_goes_on_within_the_first_invocation() {
     let source = "import time\ntime.sleep(0.3)\ndef handler(e, c): return 1";
     let mut rig = Rig::python("app.handler", source);
