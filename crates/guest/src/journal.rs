@@ -52,15 +52,11 @@ impl Journal {
         Some(Bytes::from(tail).slice(start..))
     }
 
-    /// Takes what the guest has written; says how many lines became complete.
+    /// Takes what the guest has written; says how many ends of lines, within an event or after it, are in it.
     pub(crate) fn write(&mut self, bytes: &[u8], now_ms: i64) -> usize {
         let Self { lines, log } = self;
-        let mut count = 0;
-        lines.feed(bytes, |line| {
-            count += 1;
-            log.guest_line(line, now_ms);
-        });
-        count
+        lines.feed(bytes, |line| log.guest_line(line, now_ms));
+        bytes.iter().filter(|byte| matches!(byte, b'\n' | b'\r')).count()
     }
 
     /// Takes an unfinished line for a whole one.
