@@ -18,6 +18,8 @@ sys.path[0:1] = [
 for name in ("exit", "quit"):
     setattr(builtins, name, _sitebuiltins.Quitter(name, "Ctrl-D (i.e. EOF)"))
 
-from ephyra_runtime import loop  # noqa: E402
+# Not in the processes that a handler starts by multiprocessing's `spawn`, which run this file anew under another name.
+if __name__ == "__main__":
+    from ephyra_runtime import loop
 
-loop.main()
+    loop.main()
