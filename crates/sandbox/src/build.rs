@@ -28,7 +28,7 @@ use crate::seccomp::Filter;
 use crate::skeleton::HOST_NAME;
 
 pub(crate) use lockdown::{become_user, landlock};
-pub(crate) use root::enter;
+pub(crate) use root::{INODES_PER_MB, enter};
 
 /// Where the Runtime API listens inside a sandbox.
 const LISTENER: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 9001);
@@ -57,6 +57,8 @@ pub(crate) struct Blueprint<'a> {
     pub(crate) code: Digest,
     /// The layers.
     pub(crate) layers: &'a [Digest],
+    /// The file system for /tmp, mounted nowhere yet; without one, /tmp is made in memory.
+    pub(crate) tmp: Option<&'a OwnedFd>,
     /// The size of /tmp in MB.
     pub(crate) tmp_mb: u32,
     /// Whether to open the listener.

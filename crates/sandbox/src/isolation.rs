@@ -127,11 +127,26 @@ pub struct Finding {
     pub is_used: bool,
 }
 
+/// Where guests' `/tmp` is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "place")]
+pub enum TmpPlace {
+    /// On the disk of the data folder, each with exactly its size, apart from memory.
+    Disk,
+    /// In memory, with its size: what a guest writes there counts against its memory as well.
+    Memory {
+        /// Why it cannot be on disk.
+        why: String,
+    },
+}
+
 /// Every piece, and whether it works here.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
     /// One for each piece, in their order.
     pub findings: Vec<Finding>,
+    /// Where guests' `/tmp` is: information, as guests are isolated either way.
+    pub tmp: TmpPlace,
 }
 
 /// Why guests cannot be isolated as asked.
@@ -205,6 +220,7 @@ mod tests {
         });
         Report {
             findings: findings.collect(),
+            tmp: TmpPlace::Disk,
         }
     }
 

@@ -5,6 +5,8 @@
 //! (how it asks), `protocol` (what is said), [`warden`] (who does it) and `build` (how); then [`isolation`],
 //! [`runtimes`], `skeleton`, `cgroup` and `seccomp`, each about one part of it.
 //!
+//! Guests' `/tmp` is on disk where loop devices and mkfs.ext4 are there, see `warden/scratch.rs`; else in memory.
+//!
 //! **Invariant:** nothing is mounted in the host's mount namespace, and no process of a sandbox outlives its pid 1,
 //! nor that the warden.
 #![forbid(unsafe_code)]

@@ -5,6 +5,7 @@
 
 mod data;
 mod groups;
+mod scratch;
 mod server;
 mod slots;
 mod stage;
@@ -27,6 +28,7 @@ use crate::seccomp::Filter;
 use crate::skeleton::{RuntimeFiles, SkeletonError};
 
 pub use data::{DataError, MARKER};
+pub(crate) use scratch::probe as probe_tmp;
 pub(crate) use slots::{Users, user_namespace};
 pub(crate) use stage::{STAGE, leave_mounts};
 
@@ -167,7 +169,7 @@ pub fn start(options: Options, serve: impl FnOnce(ServerSide) -> i32) -> Result<
     }
     let users = slots::Users::new(options.uid_base, &options.weaker).ok_or(StartError::UidBase(options.uid_base))?;
     // First what only reads, so that a machine that will not do is told so before anything is made on it.
-    let isolation = isolation::check(&options.weaker, options.uid_base);
+    let mut isolation = isolation::check(&options.weaker, options.uid_base);
     let pieces = isolation.require()?;
     let data = data::Folder::take(&options.data, users.server())?;
     let filter = Filter::compile()
@@ -190,6 +192,15 @@ pub fn start(options: Options, serve: impl FnOnce(ServerSide) -> i32) -> Result<
     };
     let runtimes = discover(&search);
     let stage = stage::Stage::build(&data, &runtimes, &options.files)?;
+    let scratch = scratch::Scratch::open(&data);
+    isolation.tmp = scratch::place(&scratch);
+    if let isolation::TmpPlace::Memory { why } = &isolation.tmp {
+        tracing::warn!(
+            why,
+            "functions' /tmp is in memory: what they write there counts against their memory"
+        );
+    }
+    let scratch = scratch.ok();
     let (socket, servers_end) = packet::pair().during("making the socket to the server")?;
     let signals = state::signals().during("taking signals")?;
 
@@ -202,20 +213,20 @@ pub fn start(options: Options, serve: impl FnOnce(ServerSide) -> i32) -> Result<
     };
     let runtimes = side.runtimes.len();
     let pivots = pieces.contains(&Piece::PivotRoot);
-    let mut parts = Some((socket, signals, groups, stage, data));
+    let mut parts = Some((socket, signals, groups, stage, data, scratch));
     let forked = {
         let parts = &mut parts;
         ephyra_sys::clone::fork(move || {
             // The warden's own descriptors are none of the server's business.
-            let Some((socket, signals, groups, stage, data)) = parts.take() else {
+            let Some((socket, signals, groups, stage, data, scratch)) = parts.take() else {
                 return server::FAILED;
             };
-            drop((socket, signals, groups, data));
+            drop((socket, signals, groups, data, scratch));
             server::run(side, &stage, pivots, users.server(), warden, serve)
         })
     };
     let server = forked.map_err(StartError::Fork)?;
-    let Some((socket, signals, groups, stage, data)) = parts else {
+    let Some((socket, signals, groups, stage, data, scratch)) = parts else {
         return Ok(server::FAILED);
     };
     let state = state::State::new(state::Parts {
@@ -224,6 +235,7 @@ pub fn start(options: Options, serve: impl FnOnce(ServerSide) -> i32) -> Result<
         server,
         groups,
         stage,
+        scratch,
         slots: slots::Slots::new(users, pieces.contains(&Piece::UserNamespace)),
         pieces,
         filter,

@@ -10,6 +10,7 @@
 pub mod clone;
 pub mod descriptor;
 pub mod exec;
+pub mod loopback;
 pub mod mount;
 pub mod namespace;
 pub mod network;

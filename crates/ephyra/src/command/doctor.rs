@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::process::ExitCode;
 
-use ephyra_sandbox::isolation;
+use ephyra_sandbox::isolation::{self, TmpPlace};
 use ephyra_sandbox::warden::UID_BASE;
 use serde_json::json;
 
@@ -43,7 +43,16 @@ pub(crate) fn run(options: &cli::Doctor, output: &Output) -> anyhow::Result<Exit
                  --allow-weaker-isolation NAME,...",
                 ),
             };
-            format!("{pieces}\n{}\n{verdict}\n", runtime::text(&runtimes))
+            let tmp = match &report.tmp {
+                TmpPlace::Disk => "Functions' /tmp is on disk, apart from their memory.".to_owned(),
+                TmpPlace::Memory { why } => output.paint(
+                    Colour::Yellow,
+                    &format!(
+                        "Functions' /tmp is in memory: what they write there counts against their memory, for {why}."
+                    ),
+                ),
+            };
+            format!("{pieces}\n{}\n{tmp}\n{verdict}\n", runtime::text(&runtimes))
         },
     )?;
     Ok(if missing == 0 {

@@ -17,7 +17,7 @@ use crate::skeleton::{GUEST_GID, GUEST_UID};
 
 /// Files and folders that /tmp may hold for each MB of its size: enough for small files, too few to use up the
 /// kernel's memory by names alone.
-const INODES_PER_MB: u32 = 64;
+pub(crate) const INODES_PER_MB: u32 = 64;
 
 /// Builds the root and makes it the root of this process's mount namespace.
 pub(super) fn build(blueprint: &Blueprint<'_>) -> Result<(), Failure> {
@@ -42,8 +42,11 @@ pub(super) fn build(blueprint: &Blueprint<'_>) -> Result<(), Failure> {
         attach(&layers, READ_ONLY, false, &root.join("opt")).at(Step::Layers)?;
     }
 
-    let tmp = tmp(blueprint).at(Step::Tmp)?;
-    attach(&tmp, TAME, false, &root.join("tmp")).at(Step::Tmp)?;
+    let target = root.join("tmp");
+    match blueprint.tmp {
+        Some(tmp) => attach(tmp, TAME, false, &target).at(Step::Tmp)?,
+        None => attach(&tmp_in_memory(blueprint).at(Step::Tmp)?, TAME, false, &target).at(Step::Tmp)?,
+    }
 
     // Only one's own processes are shown, and of those only what one may look into: not pid 1.
     let proc = new_file_system("proc", &[("hidepid", "2")]).at(Step::Proc)?;
@@ -107,7 +110,8 @@ fn layers(packages: BorrowedFd<'_>, layers: &[Digest], owner: u32, has_overlay: 
     }
 }
 
-fn tmp(blueprint: &Blueprint<'_>) -> io::Result<OwnedFd> {
+/// Where /tmp cannot be on disk. What is in it counts against the guest's memory.
+fn tmp_in_memory(blueprint: &Blueprint<'_>) -> io::Result<OwnedFd> {
     let size = format!("{}m", blueprint.tmp_mb);
     let inodes = blueprint.tmp_mb.saturating_mul(INODES_PER_MB).to_string();
     // Owners are given as the host counts them: the mount is made before the user namespace is entered.

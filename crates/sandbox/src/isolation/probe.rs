@@ -14,7 +14,7 @@ use crate::build::{become_user, enter, landlock};
 use crate::cgroup::{Controllers, Layout};
 use crate::mount::{READ_ONLY, attach, copy_of, new_file_system};
 use crate::seccomp::Filter;
-use crate::warden::{STAGE, Users, leave_mounts, user_namespace};
+use crate::warden::{STAGE, Users, leave_mounts, probe_tmp, user_namespace};
 
 /// Tries every piece of isolation; those in `weaker` are reported as not used. Takes some milliseconds. To be called
 /// by root, in a process with one thread: without either, most pieces are reported as not working.
@@ -26,6 +26,7 @@ pub fn check(weaker: &BTreeSet<Piece>, uid_base: u32) -> Report {
     });
     Report {
         findings: findings.collect(),
+        tmp: probe_tmp(),
     }
 }
 

@@ -7,6 +7,7 @@
 //! Standing ---- End --------------> Ending        killed; Ended once its pid 1 is reaped
 //! ```
 
+mod ahead;
 mod create;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
@@ -21,12 +22,14 @@ use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, kill_process};
 
 use super::SANDBOXES;
 use super::groups::Groups;
+use super::scratch::Scratch;
 use super::slots::{Slot, Slots};
 use super::stage::Stage;
 use crate::isolation::Piece;
 use crate::packet::{self, Received};
 use crate::protocol::{Reply, Request, Step};
 use crate::seccomp::Filter;
+use ahead::QUIET;
 use create::{BUILD, Refusal};
 
 /// How many sandboxes are built at once; further requests wait in the socket.
@@ -48,6 +51,8 @@ pub(super) struct Parts {
     pub(super) groups: Groups,
     pub(super) stage: Stage,
     pub(super) slots: Slots,
+    /// Guests' /tmp on disk, where it can be.
+    pub(super) scratch: Option<Scratch>,
     pub(super) pieces: BTreeSet<Piece>,
     pub(super) filter: Filter,
     pub(super) runtimes: usize,
@@ -61,7 +66,7 @@ pub(super) struct State {
     by_pid: HashMap<Pid, EnvironmentId>,
     /// Replies that the socket had no room for.
     replies: VecDeque<(Vec<u8>, Vec<OwnedFd>)>,
-    /// Whether making slots or groups ahead has failed; then each is made when it is needed, and says why it fails.
+    /// Whether making slots, groups or file systems ahead has failed; then each is made when it is needed, and says why it fails.
     is_unprepared: bool,
     /// When the server is killed, once it has been told to end.
     killed_at: Option<Instant>,
@@ -140,9 +145,13 @@ impl State {
         let wait = if self.prepare() {
             Some(Duration::ZERO)
         } else {
-            self.wait()
+            let quiet = self.is_short_of_scratch().then_some(QUIET);
+            self.wait().into_iter().chain(quiet).min()
         };
         let ready = self.poll(wait)?;
+        if ready.is_nothing() {
+            self.prepare_scratch();
+        }
         if ready.signals {
             self.take_signals()?;
         }
@@ -157,23 +166,6 @@ impl State {
             self.take_request()?;
         }
         self.keep_time()
-    }
-
-    /// Makes slots and groups ahead, one at a time, while there is nothing else to do. Whether there may be more.
-    fn prepare(&mut self) -> bool {
-        if self.is_unprepared {
-            return false;
-        }
-        let made = self
-            .parts
-            .groups
-            .prepare()
-            .and_then(|made| Ok(made || self.parts.slots.prepare()?));
-        made.unwrap_or_else(|error| {
-            tracing::warn!(%error, "nothing can be prepared ahead");
-            self.is_unprepared = true;
-            false
-        })
     }
 
     /// How long there is nothing to do by itself.
@@ -480,6 +472,12 @@ struct Ready {
     socket_in: bool,
     socket_out: bool,
     builds: Vec<EnvironmentId>,
+}
+
+impl Ready {
+    fn is_nothing(&self) -> bool {
+        !self.signals && !self.socket_in && !self.socket_out && self.builds.is_empty()
+    }
 }
 
 /// Sends a signal to a child that may have ended meanwhile.

@@ -4,6 +4,7 @@ mod build;
 mod escape;
 mod measure;
 mod run;
+mod tmp;
 
 use std::fs;
 use std::os::fd::OwnedFd;
@@ -13,6 +14,7 @@ use std::pin::Pin;
 
 use ephyra_core::digest::Digest;
 use ephyra_sandbox::client::Warden;
+use ephyra_sandbox::isolation::TmpPlace;
 use ephyra_sandbox::supervisor::Notice;
 use ephyra_sandbox::warden::{PACKAGES, ServerSide};
 
@@ -25,6 +27,7 @@ use crate::world::World;
 pub(crate) struct Server {
     pub(crate) warden: Warden,
     pub(crate) data: PathBuf,
+    pub(crate) tmp: TmpPlace,
 }
 
 /// A case by its name.
@@ -84,7 +87,7 @@ impl Server {
 
 /// Runs the cases.
 pub(crate) fn run(tally: &mut Tally) {
-    let all = [build::CASES, run::CASES, escape::CASES, measure::CASES].concat();
+    let all = [build::CASES, run::CASES, escape::CASES, tmp::CASES, measure::CASES].concat();
     let cases: Vec<_> = all.iter().filter(|(name, _)| name.contains(tally.wanted())).collect();
     if cases.is_empty() {
         return;
@@ -109,6 +112,7 @@ fn serve(side: ServerSide, cases: &[&Case], results: &OwnedFd) -> i32 {
             let server = Server {
                 warden: warden.clone(),
                 data: data.clone(),
+                tmp: side.isolation.tmp.clone(),
             };
             let is_ok = tokio::spawn(case(server)).await.is_ok();
             report(results, name, is_ok);

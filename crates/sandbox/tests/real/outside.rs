@@ -5,14 +5,14 @@ use std::io::{Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 
 use ephyra_sandbox::client::{Spec, Warden};
-use ephyra_sandbox::isolation::Piece;
+use ephyra_sandbox::isolation::{Piece, TmpPlace};
 use ephyra_sandbox::warden::{Options, ServerSide, start};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::case::Tally;
 use crate::guest::{self, spec};
 use crate::inside::{Server, block_on};
-use crate::world::{World, eventually, groups, mounts, platform_processes, uid_base};
+use crate::world::{World, eventually, groups, loops, mounts, platform_processes, uid_base};
 
 /// Runs the cases.
 pub(crate) fn run(tally: &mut Tally) {
@@ -23,6 +23,8 @@ pub(crate) fn run(tally: &mut Tally) {
     tally.case("a_killed_server_takes_all_with_it", a_killed_server);
     tally.case("a_killed_warden_takes_all_with_it_and_is_swept", a_killed_warden);
     tally.case("a_data_folder_is_used_once", used_once);
+    tally.case("without_a_disk_tmp_is_in_memory", in_memory);
+    tally.case("with_both_killed_nothing_holds_a_loop_device", both_killed);
     tally.case("a_server_that_talks_nonsense_is_ended", nonsense);
     tally.case("the_server_is_nobody", the_server_is_nobody);
     tally.case("sandboxes_work_with_version_2", version_2);
@@ -37,6 +39,7 @@ fn nothing_left(before: &std::collections::BTreeSet<String>) {
     assert_eq!(platform_processes(), []);
     assert_eq!(groups(), Default::default());
     assert_eq!(mounts(), *before);
+    eventually("no loop device is left", || loops().is_empty());
 }
 
 /// Runs until the server is told to end, and then ends well.
@@ -45,6 +48,7 @@ fn until_told(side: ServerSide, ready: &OwnedFd, count: usize, is_frozen: bool) 
         let mut told = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()).unwrap();
         let server = Server {
             data: side.data.clone(),
+            tmp: side.isolation.tmp,
             warden: Warden::connect(side.socket, side.runtimes).unwrap(),
         };
         let mut guests = Vec::new();
@@ -97,10 +101,13 @@ fn ends_in_order() {
     // The server, and for each guest its pid 1, its runtime and what that has forked.
     assert_eq!(platform_processes().len(), 1 + 3 * 3);
     assert!(!world.groups().is_empty());
+    assert_eq!(world.files(), [".ephyra", "code"], "a file system for /tmp has no name");
     world.signal(Signal::TERM);
     assert_eq!(world.wait().exit_status(), Some(0));
     assert_eq!(platform_processes(), []);
     assert_eq!(groups(), Default::default());
+    eventually("no loop device is left", || loops().is_empty());
+    assert_eq!(world.files(), [".ephyra", "code"]);
 }
 
 fn never_ends(_: ServerSide, ready: &OwnedFd) -> i32 {
@@ -149,6 +156,7 @@ fn a_killed_server() {
     assert_eq!(world.wait().exit_status(), Some(128 + 9));
     assert_eq!(platform_processes(), []);
     assert_eq!(groups(), Default::default());
+    eventually("no loop device is left", || loops().is_empty());
 }
 
 fn a_killed_warden() {
@@ -173,6 +181,8 @@ fn a_killed_warden() {
         assert_eq!(world.wait().exit_status(), Some(0));
         assert_eq!(platform_processes(), []);
         assert_eq!(groups(), Default::default());
+        eventually("no loop device is left", || loops().is_empty());
+        assert_eq!(world.files(), [".ephyra", "code"]);
     }
 }
 
@@ -193,6 +203,69 @@ fn used_once() {
     reader.read_to_string(&mut text).unwrap();
     assert!(text.contains(&format!("process id {}", world.warden)), "{text}");
     rustix::process::waitpid(Some(second.unwrap()), rustix::process::WaitOptions::empty()).unwrap();
+    world.signal(Signal::TERM);
+    assert_eq!(world.wait().exit_status(), Some(0));
+}
+
+/// A data folder that is in memory itself.
+fn in_memory() {
+    let folder = tempfile::tempdir_in("/dev/shm").unwrap();
+    let (mut reader, writer) = rustix::pipe::pipe().map(|(r, w)| (File::from(r), w)).unwrap();
+    let world = World::start_in(
+        folder,
+        |_| {},
+        |side| {
+            block_on(async {
+                let text = why_in_memory(&side.isolation.tmp).to_owned();
+                let server = Server {
+                    data: side.data.clone(),
+                    tmp: side.isolation.tmp,
+                    warden: Warden::connect(side.socket, side.runtimes).unwrap(),
+                };
+                let kind = "print([l.split()[2] for l in open('/proc/self/mounts') if l.split()[1] == '/tmp'])";
+                let kind = server.output_of(kind).await;
+                let mut file = File::from(writer.try_clone().unwrap());
+                file.write_all(format!("{text}: {kind}").as_bytes()).unwrap();
+            });
+            0
+        },
+    );
+    drop(writer);
+    let mut text = String::new();
+    reader.read_to_string(&mut text).unwrap();
+    assert_eq!(text, "the data folder is itself in memory: ['tmpfs']\n");
+    assert_eq!(world.wait().exit_status(), Some(1));
+}
+
+/// Why /tmp is in memory.
+fn why_in_memory(place: &TmpPlace) -> &str {
+    match place {
+        TmpPlace::Disk => "disk",
+        TmpPlace::Memory { why } => why,
+    }
+}
+
+fn both_killed() {
+    let world = ready_world(|_| {}, 3, false);
+    let is_on_disk = ephyra_sandbox::isolation::check(&Default::default(), uid_base()).tmp == TmpPlace::Disk;
+    assert_eq!(
+        !loops().is_empty(),
+        is_on_disk,
+        "three guests have theirs, and some are ready"
+    );
+    // A stopped warden sees neither end.
+    world.signal(Signal::STOP);
+    kill_process(server_of(&platform_processes()), Signal::KILL).unwrap();
+    world.signal(Signal::KILL);
+    world.wait();
+    eventually("the guests die with the warden", || platform_processes().is_empty());
+    eventually("no loop device is left", || loops().is_empty());
+    assert_eq!(world.files(), [".ephyra", "code"]);
+    // What is left of its groups is the next start's to sweep.
+    let (reader, writer) = readiness();
+    let world = World::start_in(world.into_folder(), |_| {}, |side| until_told(side, &writer, 0, false));
+    drop(writer);
+    wait_until_ready(reader);
     world.signal(Signal::TERM);
     assert_eq!(world.wait().exit_status(), Some(0));
 }
@@ -275,6 +348,7 @@ fn said_without(pieces: &[Piece], script: &'static str) -> String {
             block_on(async {
                 let server = Server {
                     data: side.data.clone(),
+                    tmp: side.isolation.tmp,
                     warden: Warden::connect(side.socket, side.runtimes).unwrap(),
                 };
                 let code = server.empty();

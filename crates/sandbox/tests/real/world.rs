@@ -101,6 +101,15 @@ impl World {
         self.folder.as_ref().expect("not taken yet").path().join("data")
     }
 
+    /// The names in its data folder.
+    pub(crate) fn files(&self) -> Vec<String> {
+        let entries = fs::read_dir(self.data()).expect("a folder");
+        let names = entries.map(|entry| entry.expect("an entry").file_name().into_string().expect("text"));
+        let mut names: Vec<_> = names.collect();
+        names.sort();
+        names
+    }
+
     /// Its folder, for another platform to start in.
     pub(crate) fn into_folder(mut self) -> tempfile::TempDir {
         self.folder.take().expect("not taken yet")
@@ -146,6 +155,17 @@ pub(crate) fn platform_processes() -> Vec<(i32, u32)> {
 /// The control groups of all platforms that these tests have started.
 pub(crate) fn groups() -> BTreeSet<PathBuf> {
     FOLDERS.with_borrow(|folders| folders.iter().flat_map(|folder| groups_of(folder)).collect())
+}
+
+/// The files of loop devices that are in a data folder of these tests, with or without a name.
+pub(crate) fn loops() -> Vec<String> {
+    let devices = fs::read_dir("/sys/block").expect("sysfs is mounted");
+    let files = devices.filter_map(|device| {
+        let path = device.ok()?.path().join("loop/backing_file");
+        fs::read_to_string(path).ok()
+    });
+    let is_ours = |file: &String| FOLDERS.with_borrow(|folders| folders.iter().any(|f| Path::new(file).starts_with(f)));
+    files.filter(is_ours).collect()
 }
 
 /// The control groups of a data folder in all hierarchies.

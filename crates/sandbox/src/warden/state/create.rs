@@ -105,7 +105,10 @@ impl State {
     }
 
     /// Makes the descriptors and the process of a sandbox.
-    fn copy_into(&self, create: &Create, slot: &Slot, group: &str) -> Result<(Pid, Building), Refusal> {
+    fn copy_into(&mut self, create: &Create, slot: &Slot, group: &str) -> Result<(Pid, Building), Refusal> {
+        let tmp = self.parts.scratch.as_mut();
+        let tmp = tmp.map(|scratch| scratch.take(create.tmp_mb, slot.uid)).transpose();
+        let tmp = tmp.map_err(at(Step::Tmp))?;
         let parts = &self.parts;
         let descriptors = at(Step::Descriptors);
         let (control, supervisor, output, report) = ends(slot.uid).map_err(descriptors)?;
@@ -129,6 +132,7 @@ impl State {
             server_uid: parts.slots.server_uid(),
             code: create.code,
             layers: &create.layers,
+            tmp: tmp.as_ref(),
             tmp_mb: create.tmp_mb,
             has_listener: create.has_listener,
             host_uid: slot.uid,

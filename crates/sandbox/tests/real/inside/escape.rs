@@ -11,7 +11,6 @@ pub(super) const CASES: &[Case] = cases![
     foreign_system_calls_kill,
     sockets_of_other_families_are_refused,
     only_tmp_can_be_written_to,
-    tmp_has_its_size,
     the_hosts_files_are_not_there,
     other_processes_are_out_of_reach,
     the_hosts_network_is_out_of_reach,
@@ -149,27 +148,6 @@ open('/tmp/x', 'w').write('x'); os.mkdir('/tmp/d'); os.rename('/tmp/x', '/tmp/d/
         // Refused, read-only, across file systems, or not even there.
         assert!([1, 2, 13, 18, 30].contains(&errno), "{line}");
     }
-}
-
-async fn tmp_has_its_size(server: Server) {
-    let spec = Spec {
-        memory_mb: 1024,
-        tmp_mb: 512,
-        ..server.spec()
-    };
-    let script = "import os
-written, block = 0, bytes(1 << 20)
-try:
-    with open('/tmp/big', 'wb', buffering=0) as file:
-        while True: written += file.write(block)
-except OSError as error: print(error.errno, written >> 20)
-os.unlink('/tmp/big')
-try:
-    for number in range(10**6): open(f'/tmp/{number}', 'w').close()
-except OSError as error: print(error.errno, number < 40000)";
-    let mut guest = python(&server.warden, spec, script).await;
-    assert_eq!(guest.ended().await.output, "28 512\n28 True\n");
-    guest.end().await;
 }
 
 async fn the_hosts_files_are_not_there(server: Server) {

@@ -1,0 +1,166 @@
+//! Guests' `/tmp` on disk: for each sandbox a file system of its own, of exactly its size, in a file without a name in
+//! the data folder. What a guest writes there is page cache, which its memory group can take back, and not memory.
+//!
+//! Nothing of this has to be cleaned up: the file has no name, its loop device lets go of it when the file system is
+//! unmounted, and that is when the sandbox's mount namespace ends, whoever ends it. A guest sees neither the file nor
+//! the device, only the file system, which it cannot have made. Read `template`, then this.
+
+mod template;
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use ephyra_core::limits::EPHEMERAL_STORAGE_MB;
+use rustix::fs::{AtFlags, CWD, Gid, Mode, OFlags, Uid, chownat, fstatfs, fstatvfs, openat};
+
+use super::data::Folder;
+use crate::isolation::TmpPlace;
+use template::Template;
+pub(super) use template::Tools;
+
+/// How many file systems of the default size are kept ready, each some hundred kilobytes: they take longer to make
+/// than all else that is made ahead.
+const READY: usize = 8;
+/// How many sizes are remembered.
+const SIZES: usize = 16;
+/// What must be free on the disk of the data folder for another sandbox: the server needs to write, too.
+const RESERVE_MB: u64 = 512;
+
+/// See statfs(2).
+const RAMFS_MAGIC: libc::c_long = 0x8584_58f6;
+
+/// Why guests' `/tmp` cannot be on disk.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ScratchError {
+    /// There is no disk below.
+    #[error("the data folder is itself in memory")]
+    InMemory,
+    /// No loop devices.
+    #[error("there are no loop devices (modprobe loop; in a container, give it /dev/loop-control): {0}")]
+    Loop(#[source] io::Error),
+    /// No e2fsprogs.
+    #[error("there is no mkfs.ext4 (install e2fsprogs)")]
+    MakeAbsent,
+    /// A trial has failed.
+    #[error("a file system in a file does not work here: {0}")]
+    Trial(#[source] io::Error),
+}
+
+/// The file systems of one run.
+#[derive(Debug)]
+pub(super) struct Scratch {
+    folder: OwnedFd,
+    tools: Tools,
+    /// By size; the one that was made last comes last, the default one first.
+    templates: Vec<Template>,
+    /// Mounted, of the default size, nobody's yet.
+    ready: Vec<OwnedFd>,
+}
+
+/// Whether there is all that it takes, apart from a disk.
+pub(crate) fn probe() -> TmpPlace {
+    let trial = || -> Result<(), ScratchError> {
+        let tools = Tools::find()?;
+        let file = rustix::fs::memfd_create("ephyra-probe", rustix::fs::MemfdFlags::CLOEXEC);
+        let template = file.map_err(io::Error::from);
+        let template = template.and_then(|file| Template::make(&tools, *EPHEMERAL_STORAGE_MB.start(), file));
+        template.map(drop).map_err(ScratchError::Trial)
+    };
+    place(&trial())
+}
+
+/// How the report says it.
+pub(super) fn place<T>(result: &Result<T, ScratchError>) -> TmpPlace {
+    match result {
+        Ok(_) => TmpPlace::Disk,
+        Err(error) => TmpPlace::Memory { why: error.to_string() },
+    }
+}
+
+impl Scratch {
+    /// Tries everything with the default size.
+    pub(super) fn open(data: &Folder) -> Result<Self, ScratchError> {
+        let tools = Tools::find()?;
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let folder = openat(CWD, data.path(), flags, Mode::empty());
+        let folder = folder.map_err(|error| ScratchError::Trial(error.into()))?;
+        let kind = fstatfs(&folder)
+            .map_err(|error| ScratchError::Trial(error.into()))?
+            .f_type;
+        if kind == libc::TMPFS_MAGIC || kind == RAMFS_MAGIC {
+            return Err(ScratchError::InMemory);
+        }
+        let mut scratch = Self {
+            folder,
+            tools,
+            templates: Vec::new(),
+            ready: Vec::new(),
+        };
+        scratch
+            .make(*EPHEMERAL_STORAGE_MB.start())
+            .map_err(ScratchError::Trial)?;
+        Ok(scratch)
+    }
+
+    /// A new, empty file system that is `uid`'s, mounted nowhere yet.
+    pub(super) fn take(&mut self, size_mb: u32, uid: u32) -> io::Result<OwnedFd> {
+        self.require_space()?;
+        let ready = (size_mb == *EPHEMERAL_STORAGE_MB.start())
+            .then(|| self.ready.pop())
+            .flatten();
+        let mount = match ready {
+            Some(mount) => mount,
+            None => self.make(size_mb)?,
+        };
+        // Owners are given as the host counts them: the sandbox enters its user namespace later.
+        let (user, group) = (Uid::from_raw(uid), Gid::from_raw(uid));
+        chownat(&mount, "", Some(user), Some(group), AtFlags::EMPTY_PATH)?;
+        Ok(mount)
+    }
+
+    /// Whether another file system is to be made ahead.
+    pub(super) fn is_short(&self) -> bool {
+        self.ready.len() < READY
+    }
+
+    /// Makes one more ahead.
+    pub(super) fn prepare(&mut self) -> io::Result<()> {
+        let mount = self.make(*EPHEMERAL_STORAGE_MB.start())?;
+        self.ready.push(mount);
+        Ok(())
+    }
+
+    fn make(&mut self, size_mb: u32) -> io::Result<OwnedFd> {
+        let file = nameless(self.folder.as_fd())?;
+        let template = match self.templates.iter().position(|template| template.size_mb() == size_mb) {
+            Some(index) => &self.templates[index],
+            None => {
+                let template = Template::make(&self.tools, size_mb, nameless(self.folder.as_fd())?)?;
+                if self.templates.len() >= SIZES {
+                    self.templates.remove(1);
+                }
+                self.templates.push(template);
+                &self.templates[self.templates.len() - 1]
+            }
+        };
+        template.write(&file)?;
+        self.tools.mount(file.as_fd())
+    }
+
+    fn require_space(&self) -> io::Result<()> {
+        let disk = fstatvfs(&self.folder)?;
+        if disk.f_bavail.saturating_mul(disk.f_frsize) >> 20 < RESERVE_MB {
+            return Err(io::Error::new(
+                io::ErrorKind::StorageFull,
+                format!("less than {RESERVE_MB} MB are free on the disk of the data folder"),
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// A file that is gone when it is closed.
+fn nameless(folder: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+    Ok(openat(folder, ".", flags, Mode::RUSR | Mode::WUSR)?)
+}
