@@ -55,6 +55,8 @@ pub(super) struct Scratch {
     templates: Vec<Template>,
     /// Mounted, of the default size, nobody's yet.
     ready: Vec<OwnedFd>,
+    /// The last attempt has failed, so that nothing is made ahead until one has succeeded.
+    has_failed: bool,
 }
 
 /// Whether there is all that it takes, apart from a disk.
@@ -95,6 +97,7 @@ impl Scratch {
             tools,
             templates: Vec::new(),
             ready: Vec::new(),
+            has_failed: false,
         };
         scratch
             .make(*EPHEMERAL_STORAGE_MB.start())
@@ -120,7 +123,7 @@ impl Scratch {
 
     /// Whether another file system is to be made ahead.
     pub(super) fn is_short(&self) -> bool {
-        self.ready.len() < READY
+        self.ready.len() < READY && !self.has_failed
     }
 
     /// Makes one more ahead.
@@ -131,6 +134,12 @@ impl Scratch {
     }
 
     fn make(&mut self, size_mb: u32) -> io::Result<OwnedFd> {
+        let made = self.try_make(size_mb);
+        self.has_failed = made.is_err();
+        made
+    }
+
+    fn try_make(&mut self, size_mb: u32) -> io::Result<OwnedFd> {
         let file = nameless(self.folder.as_fd())?;
         let template = match self.templates.iter().position(|template| template.size_mb() == size_mb) {
             Some(index) => &self.templates[index],

@@ -66,7 +66,7 @@ pub(super) struct State {
     by_pid: HashMap<Pid, EnvironmentId>,
     /// Replies that the socket had no room for.
     replies: VecDeque<(Vec<u8>, Vec<OwnedFd>)>,
-    /// Whether making slots, groups or file systems ahead has failed; then each is made when it is needed, and says why it fails.
+    /// Whether making slots or groups ahead has failed; then each is made when it is needed, and says why it fails.
     is_unprepared: bool,
     /// When the server is killed, once it has been told to end.
     killed_at: Option<Instant>,

@@ -30,16 +30,16 @@ impl State {
     pub(super) fn is_short_of_scratch(&self) -> bool {
         let is_short = self.parts.scratch.as_ref().is_some_and(Scratch::is_short);
         let is_building = |sandbox: &Sandbox| matches!(sandbox.phase, Phase::Building(_));
-        is_short && !self.is_unprepared && !self.is_closed && !self.sandboxes.values().any(is_building)
+        is_short && !self.is_closed && !self.sandboxes.values().any(is_building)
     }
 
+    /// Makes one file system ahead. After a failure none is made ahead until one that somebody waits for succeeds.
     pub(super) fn prepare_scratch(&mut self) {
         if self.is_short_of_scratch()
             && let Some(scratch) = &mut self.parts.scratch
             && let Err(error) = scratch.prepare()
         {
             tracing::warn!(%error, "no file system for /tmp can be prepared ahead");
-            self.is_unprepared = true;
         }
     }
 }
