@@ -9,6 +9,7 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt 
 use std::path::{Path, PathBuf};
 
 use zip::ZipArchive;
+use zip::read::ZipFile;
 use zip::result::ZipError;
 
 use super::path::{self, Parts, PathError, TARGET_BYTES, Tree};
@@ -104,6 +105,10 @@ impl<'a> Unpacker<'a> {
     }
 
     fn run(mut self) -> Result<u64, UnpackError> {
+        // All names first: what is refused costs no disk.
+        for index in 0..self.archive.len() {
+            self.check(index)?;
+        }
         make_folder(self.target)?;
         for index in 0..self.archive.len() {
             self.entry(index)?;
@@ -120,35 +125,30 @@ impl<'a> Unpacker<'a> {
         Ok(self.written)
     }
 
-    fn entry(&mut self, index: usize) -> Result<(), UnpackError> {
-        let mut file = self.archive.by_index(index).map_err(UnpackError::Zip)?;
-        let name = String::from_utf8_lossy(file.name_raw()).into_owned();
-        let parts = path::parse(file.name_raw()).map_err(|error| refused(&name, error))?;
-        let mode = file.unix_mode();
-        let kind = match mode.map_or(0, |mode| mode & TYPE) {
-            // Some tools write the permissions alone; then the name tells.
-            0 if file.is_dir() => FOLDER,
-            0 => REGULAR,
-            // A folder's name ends in a slash, whatever its mode says; anything else would be read as two things.
-            FOLDER if file.is_dir() => FOLDER,
-            REGULAR if !file.is_dir() => REGULAR,
-            LINK if !file.is_dir() => LINK,
-            _ => return Err(refused(&name, "it is neither a file, a folder nor a link")),
+    /// Checks an entry's name and type against those before it.
+    fn check(&mut self, index: usize) -> Result<(), UnpackError> {
+        let file = self.archive.by_index_raw(index).map_err(UnpackError::Zip)?;
+        let Entry { name, parts, kind, .. } = Entry::of(&file)?;
+        let added = match kind {
+            FOLDER => self.tree.add_folder(&parts),
+            _ => self.tree.add_leaf(&parts),
         };
-        // A function runs as a user of its own: what others may not read would be of no use to it. AWS has it fail
-        // on such files; here they are made readable.
-        let permissions = mode
-            .map(|mode| mode & 0o777)
-            .filter(|mode| *mode != 0)
-            .map(|mode| mode | if kind == FOLDER { 0o555 } else { 0o444 });
-        if kind == FOLDER {
-            self.tree.add_folder(&parts).map_err(|error| refused(&name, error))?;
-        } else {
-            self.tree.add_leaf(&parts).map_err(|error| refused(&name, error))?;
-        }
+        added.map_err(|error| refused(&name, error))?;
         if self.tree.len() > PATHS {
             return Err(refused(&name, "the package has too many files and folders"));
         }
+        Ok(())
+    }
+
+    /// Writes an entry that was checked.
+    fn entry(&mut self, index: usize) -> Result<(), UnpackError> {
+        let mut file = self.archive.by_index(index).map_err(UnpackError::Zip)?;
+        let Entry {
+            name,
+            parts,
+            kind,
+            permissions,
+        } = Entry::of(&file)?;
         let folders = match kind {
             FOLDER => parts.as_slice(),
             _ => &parts[..parts.len().saturating_sub(1)],
@@ -174,6 +174,45 @@ impl<'a> Unpacker<'a> {
             }
         }
         Ok(())
+    }
+}
+
+/// What the directory of the zip says of an entry.
+struct Entry {
+    name: String,
+    parts: Parts,
+    /// One of [`REGULAR`], [`FOLDER`] and [`LINK`].
+    kind: u32,
+    permissions: Option<u32>,
+}
+
+impl Entry {
+    fn of<R: io::Read>(file: &ZipFile<'_, R>) -> Result<Self, UnpackError> {
+        let name = String::from_utf8_lossy(file.name_raw()).into_owned();
+        let parts = path::parse(file.name_raw()).map_err(|error| refused(&name, error))?;
+        let mode = file.unix_mode();
+        let kind = match mode.map_or(0, |mode| mode & TYPE) {
+            // Some tools write the permissions alone; then the name tells.
+            0 if file.is_dir() => FOLDER,
+            0 => REGULAR,
+            // A folder's name ends in a slash, whatever its mode says; anything else would be read as two things.
+            FOLDER if file.is_dir() => FOLDER,
+            REGULAR if !file.is_dir() => REGULAR,
+            LINK if !file.is_dir() => LINK,
+            _ => return Err(refused(&name, "it is neither a file, a folder nor a link")),
+        };
+        // A function runs as a user of its own: what others may not read would be of no use to it. AWS has it fail
+        // on such files; here they are made readable.
+        let permissions = mode
+            .map(|mode| mode & 0o777)
+            .filter(|mode| *mode != 0)
+            .map(|mode| mode | if kind == FOLDER { 0o555 } else { 0o444 });
+        Ok(Self {
+            name,
+            parts,
+            kind,
+            permissions,
+        })
     }
 }
 

@@ -247,3 +247,24 @@ proptest! {
         check_refused(&bytes);
     }
 }
+
+#[test]
+fn names_are_refused_before_anything_is_written() {
+    let dir = TempDir::new().unwrap();
+    // Nothing could be written here.
+    let target = dir.path().join("absent").join("package");
+    let zip = zip_of(&[("app.py", 0o644, b"fine"), ("a/b", 0o644, b"")]);
+    assert!(matches!(unpack(&zip, &target, BUDGET), Err(UnpackError::Write { .. })));
+    let mut hostile = zip_of(&[("app.py", 0o644, b"fine"), ("xx/b", 0o644, b"")]);
+    forge(&mut hostile, b"xx/b", b"../b");
+    assert!(matches!(
+        unpack(&hostile, &target, BUDGET),
+        Err(UnpackError::Refused { .. })
+    ));
+    let deep: Vec<String> = (0..1100).map(|top| format!("{top}{}", "/d".repeat(60))).collect();
+    let deep: Vec<(&str, u32, &[u8])> = deep.iter().map(|name| (name.as_str(), 0o644, &b""[..])).collect();
+    assert!(matches!(
+        unpack(&zip_of(&deep), &target, BUDGET),
+        Err(UnpackError::Refused { .. })
+    ));
+}
