@@ -16,7 +16,7 @@ as_root() {
 # need_command COMMAND PACKAGE: installs Debian's PACKAGE when COMMAND is not there.
 missing_packages=()
 need_command() {
-    command -v "$1" >/dev/null 2>&1 || missing_packages+=("$2")
+    PATH=$PATH:/usr/sbin:/sbin command -v "$1" >/dev/null 2>&1 || missing_packages+=("$2")
 }
 
 install_missing() {

@@ -41,7 +41,7 @@ pub struct UsageRecord {
 /// The phases of a cold start, in microseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ColdUsage {
-    /// Waiting for an environment, its start included.
+    /// Waiting for an environment's start to begin: for a place, or for others' turns.
     pub queue_us: u64,
     /// Building the sandbox.
     pub sandbox_us: u64,

@@ -2,9 +2,10 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ephyra_core::id::FunctionName;
-use ephyra_core::invocation::{Measures, ThrottleReason};
+use ephyra_core::invocation::{ColdStart, Measures, ThrottleReason};
 use ephyra_core::usage::UsageOutcome;
 use metrics::{
     Counter, Gauge, Histogram, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram,
@@ -101,7 +102,7 @@ impl Meters {
         }
         self.duration.record(measures.duration);
         if let Some(cold) = measures.cold {
-            self.cold_queue.record(measures.queued);
+            self.cold_queue.record(waiting(measures.queued, cold));
             self.cold_sandbox.record(cold.sandbox);
             self.cold_boot.record(cold.boot);
             self.cold_init.record(cold.init);
@@ -144,4 +145,10 @@ impl Meters {
         functions.insert(function.clone(), Arc::clone(&outcomes));
         outcomes
     }
+}
+
+/// The time that was spent waiting and not starting: the phases of a cold start add up to the whole. An environment
+/// that was started for another who waited may have begun before this one came.
+pub(crate) fn waiting(queued: Duration, cold: ColdStart) -> Duration {
+    queued.saturating_sub(cold.sandbox + cold.boot + cold.init)
 }

@@ -11,6 +11,7 @@ use tokio::sync::oneshot;
 
 use crate::engine::{Inner, now};
 use crate::lease::Hold;
+use crate::meters::waiting;
 use crate::rest::Resting;
 use crate::scheduler::{Admission, GiveUp, Refusal};
 
@@ -64,7 +65,7 @@ impl Inner {
             bytes_in: measures.bytes_in,
             bytes_out: measures.bytes_out,
             cold: measures.cold.map(|cold| ColdUsage {
-                queue_us: micros(queued),
+                queue_us: micros(waiting(queued, cold)),
                 sandbox_us: micros(cold.sandbox),
                 boot_us: micros(cold.boot),
                 init_us: micros(cold.init),

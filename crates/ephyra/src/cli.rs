@@ -70,6 +70,24 @@ fn duration(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| format!("{text:?} is too long"))
 }
 
+/// Takes a region of AWS's form, which clients check too: letters, a place, a number.
+fn region(text: &str) -> Result<ephyra_core::id::Region, String> {
+    let is_form = text.split('-').count() >= 3 && text.ends_with(|c: char| c.is_ascii_digit());
+    match text.parse() {
+        Ok(region) if is_form => Ok(region),
+        _ => Err(format!("{text:?} is not a region such as us-east-1")),
+    }
+}
+
+/// Takes the address of a web server.
+fn url(text: &str) -> Result<String, String> {
+    let host = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
+    match host {
+        Some(host) if !host.is_empty() && !host.starts_with('/') => Ok(text.to_owned()),
+        _ => Err(format!("{text:?} is not an address such as http://ephyra.example:4566")),
+    }
+}
+
 #[derive(Args, Debug)]
 pub(crate) struct Serve {
     /// Folder that holds all state; made when it is not there
@@ -81,11 +99,11 @@ pub(crate) struct Serve {
     pub(crate) listen: SocketAddr,
 
     /// Address that clients reach this platform at, for the links it hands out [default: the listen address]
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", value_parser = url)]
     pub(crate) public_url: Option<String>,
 
     /// Region that this platform answers for
-    #[arg(long, default_value = "us-east-1")]
+    #[arg(long, default_value = "us-east-1", value_parser = region)]
     pub(crate) region: ephyra_core::id::Region,
 
     /// Account that this platform answers for: 12 digits
@@ -93,11 +111,12 @@ pub(crate) struct Serve {
     pub(crate) account: ephyra_core::id::AccountId,
 
     /// Memory that environments may reserve together, in MB [default: 80 % of the machine's]
-    #[arg(long, value_name = "MB")]
+    #[arg(long, value_name = "MB", value_parser = clap::value_parser!(u64).range(128..))]
     pub(crate) memory: Option<u64>,
 
     /// Invocations that may run at once
-    #[arg(long, value_name = "N", default_value_t = ephyra_core::limits::ACCOUNT_CONCURRENCY)]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..),
+          default_value_t = ephyra_core::limits::ACCOUNT_CONCURRENCY)]
     pub(crate) concurrency: u32,
 
     /// How long an idle environment is kept
@@ -132,8 +151,9 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "DIR")]
     pub(crate) runtime_path: Vec<PathBuf>,
 
-    /// What the server says of itself: error, warn, info, debug or trace
-    #[arg(long, value_name = "LEVEL", env = "EPHYRA_LOG", default_value = "info")]
+    /// What the server says of itself
+    #[arg(long, value_name = "LEVEL", env = "EPHYRA_LOG", default_value = "info",
+          value_parser = ["error", "warn", "info", "debug", "trace"])]
     pub(crate) log_level: String,
 }
 

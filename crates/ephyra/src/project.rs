@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{Cursor, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use serde::{Deserialize, Serialize};
@@ -121,6 +121,9 @@ impl Project {
         if metadata.is_symlink() {
             let target = std::fs::read_link(&path)?;
             let target = target.to_str().context("its target is not UTF-8")?;
+            if leads_out(file, Path::new(target)) {
+                bail!("it links to {target}, outside the folder: replace it by a copy, or exclude it in {FILE_NAME}");
+            }
             zip.add_symlink(name, target, options)?;
         } else if metadata.is_file() {
             // What may be executed stays so; everything is readable, as the function runs under a uid of its own.
@@ -136,6 +139,20 @@ impl Project {
         }
         Ok(())
     }
+}
+
+/// Whether a link at `file`, a path below the folder, leads out of the folder.
+fn leads_out(file: &Path, target: &Path) -> bool {
+    let mut depth = file.components().count() - 1;
+    for component in target.components() {
+        match component {
+            Component::Normal(_) => depth += 1,
+            Component::CurDir => {}
+            Component::ParentDir if depth > 0 => depth -= 1,
+            Component::ParentDir | Component::RootDir | Component::Prefix(_) => return true,
+        }
+    }
+    false
 }
 
 #[cfg(test)]
@@ -160,6 +177,19 @@ mod tests {
             (project.handler.as_str(), project.memory, project.timeout),
             ("app.handler", 128, 3)
         );
+    }
+
+    #[test]
+    fn links_stay_in_the_folder() {
+        let check = |file: &str, target: &str, want| {
+            assert_eq!(leads_out(Path::new(file), Path::new(target)), want, "{target}")
+        };
+        check("a", "b", false);
+        check("lib/a", "../b", false);
+        check("lib/a", "./c/../b", false);
+        check("a", "../b", true);
+        check("lib/a", "../../b", true);
+        check("venv/bin/python", "/usr/bin/python3", true);
     }
 
     #[test]

@@ -278,7 +278,8 @@ impl GuestEnvironment {
         };
         self.thaw();
         self.watch.renew();
-        self.watch.journal.begin_tail(invocation.wants_log_tail);
+        let has_failed = matches!(self.phase, Phase::Failed { .. });
+        self.watch.journal.begin_tail(invocation.wants_log_tail, has_failed);
         let start = Event::Start {
             request_id: invocation.request_id,
             version: self.revision.version,

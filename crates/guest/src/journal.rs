@@ -31,7 +31,8 @@ impl Journal {
             format: logging.format,
             application_level: logging.application_level,
             system_level: logging.system_level,
-            tail: None,
+            // What initialisation logs: the first call gets it when that has failed.
+            tail: Some(Vec::new()),
             is_dirty: false,
         };
         Self {
@@ -40,9 +41,10 @@ impl Journal {
         }
     }
 
-    /// Begins to keep the last 4 KB, when they are wanted.
-    pub(crate) fn begin_tail(&mut self, is_wanted: bool) {
-        self.log.tail = is_wanted.then(Vec::new);
+    /// Begins to keep the last 4 KB, when they are wanted; `with_init` keeps what initialisation has logged among them.
+    pub(crate) fn begin_tail(&mut self, is_wanted: bool, with_init: bool) {
+        let init = self.log.tail.take().filter(|_| with_init);
+        self.log.tail = is_wanted.then(|| init.unwrap_or_default());
     }
 
     /// Takes the tail.
@@ -196,17 +198,17 @@ mod tests {
     #[test]
     fn the_tail_is_the_last_4096_bytes_and_only_there_when_wanted() {
         let (mut journal, _) = journal(LogFormat::Text, LogLevel::Info);
-        journal.begin_tail(false);
+        journal.begin_tail(false, false);
         journal.write(b"x\n", 0);
         assert_eq!(journal.take_tail(), None);
-        journal.begin_tail(true);
+        journal.begin_tail(true, false);
         for number in 0..5000 {
             journal.write(format!("{number:04}\n").as_bytes(), 0);
         }
         let tail = journal.take_tail().unwrap();
         assert_eq!(tail.len(), 4096);
         assert!(tail.ends_with(b"\n4998\n4999\n"));
-        journal.begin_tail(true);
+        journal.begin_tail(true, false);
         journal.write(&[b'y'; 10_000], 0);
         journal.finish_line(0);
         assert_eq!(journal.take_tail().unwrap().len(), 4096);

@@ -12,6 +12,9 @@ use crate::command::runtime;
 use crate::output::{Colour, Output, table};
 
 pub(crate) fn run(options: &cli::Doctor, output: &Output) -> anyhow::Result<ExitCode> {
+    if !rustix::process::geteuid().is_root() {
+        anyhow::bail!("only root can try what sandboxes are built of: sudo ephyra doctor");
+    }
     let report = isolation::check(&BTreeSet::new(), UID_BASE);
     let runtimes = runtime::discover(&options.runtime_path);
     let missing = report.findings.iter().filter(|piece| piece.failure.is_some()).count();

@@ -42,6 +42,9 @@ pub(crate) async fn run(options: &cli::Logs, output: &Output) -> anyhow::Result<
             print(&line, output)?;
         }
     }
+    if options.follow {
+        output.note("The platform has ended this log: it goes down. Follow again when it is back.");
+    }
     Ok(ExitCode::SUCCESS)
 }
 

@@ -14,7 +14,7 @@ use ephyra_wire::service::{Body, BodyLimit, Request, Response, Service};
 use futures_util::future::BoxFuture;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use serde_json::json;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 /// The most lines of the past that one request gets.
 const LINES: i64 = 10_000;
@@ -35,6 +35,8 @@ pub(crate) struct Own {
     resolve: Arc<dyn Resolve>,
     logs: Arc<LogStore>,
     clock: Arc<dyn Clock>,
+    /// True once the platform goes down: who follows a log is then told that it ends.
+    is_draining: watch::Receiver<bool>,
 }
 
 impl Own {
@@ -44,6 +46,7 @@ impl Own {
         resolve: Arc<dyn Resolve>,
         logs: Arc<LogStore>,
         clock: Arc<dyn Clock>,
+        is_draining: watch::Receiver<bool>,
     ) -> Self {
         let router = Router::new([
             (Method::GET, "/_ephyra/runtimes", Operation::ListRuntimes),
@@ -56,6 +59,7 @@ impl Own {
             resolve,
             logs,
             clock,
+            is_draining,
         }
     }
 
@@ -92,6 +96,7 @@ impl Own {
             )
         };
         let (parts, body) = mpsc::channel(PARTS);
+        let mut is_draining = self.is_draining.clone();
         tokio::spawn(async move {
             for event in past {
                 if parts.send(Ok(line(&event))).await.is_err() {
@@ -102,6 +107,7 @@ impl Own {
             loop {
                 let followed = tokio::select! {
                     () = parts.closed() => return,
+                    _ = is_draining.wait_for(|is_draining| *is_draining) => return,
                     followed = following.next() => followed,
                 };
                 let part = match followed {
@@ -130,7 +136,18 @@ impl Own {
         })?;
         match self.resolve.resolve(&name, None).await {
             Ok(resolved) => Ok(resolved.revision.logging.group.clone()),
-            Err(_) => Ok(format!("/aws/lambda/{name}")),
+            Err(error) => {
+                let group = format!("/aws/lambda/{name}");
+                let streams = self.logs.streams(&group).await.map_err(|e| internal(&e))?;
+                if streams.is_empty() {
+                    return Err(ApiError::new(
+                        StatusCode::NOT_FOUND,
+                        "ResourceNotFoundException",
+                        format!("{error}, and there is no log of it"),
+                    ));
+                }
+                Ok(group)
+            }
         }
     }
 }

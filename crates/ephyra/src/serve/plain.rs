@@ -1,8 +1,5 @@
 //! What may be asked without a signature: is the platform well, and its metrics.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-
 use bytes::Bytes;
 use ephyra_engine::Engine;
 use ephyra_observe::metrics::Metrics;
@@ -11,17 +8,18 @@ use ephyra_wire::service::{Body, Response};
 use futures_util::future::BoxFuture;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use serde_json::json;
+use tokio::sync::watch;
 
 /// `/_ephyra/health` and `/_ephyra/metrics`.
 pub(crate) struct PlainPages {
     pub(crate) engine: Engine,
     pub(crate) metrics: Metrics,
-    pub(crate) is_draining: Arc<AtomicBool>,
+    pub(crate) is_draining: watch::Receiver<bool>,
 }
 
 impl PlainPages {
     fn health(&self) -> Response {
-        let is_draining = self.is_draining.load(Ordering::Relaxed);
+        let is_draining = *self.is_draining.borrow();
         let snapshot = self.engine.snapshot();
         let document = json!({
             "status": if is_draining { "draining" } else { "ok" },

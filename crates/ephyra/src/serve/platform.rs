@@ -2,7 +2,6 @@
 
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use anyhow::Context as _;
@@ -23,6 +22,7 @@ use ephyra_wire::front::{Front, FrontOptions, Hints, Services};
 use ephyra_wire::sigv4::{Credential, Credentials, Secret, Signer, SigningTime, UNSIGNED_PAYLOAD};
 use http::{HeaderMap, HeaderValue};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 
 use super::builder::WardenBuilder;
 use super::credentials::Root;
@@ -126,7 +126,15 @@ async fn serve(
     ));
     doorway.lead_to(events.clone());
 
-    let own = Own::new(runtimes, options.account.to_string(), lambda.clone(), logs, clock);
+    let (draining, is_draining) = watch::channel(false);
+    let own = Own::new(
+        runtimes,
+        options.account.to_string(),
+        lambda.clone(),
+        logs,
+        clock,
+        is_draining.clone(),
+    );
     let mut services = Services::default();
     services.add(
         lambda,
@@ -136,7 +144,6 @@ async fn serve(
         },
     );
     services.add(Arc::new(own), Hints::default());
-    let is_draining = Arc::new(AtomicBool::new(false));
     let front = Front {
         options: FrontOptions::default(),
         region: options.region.to_string(),
@@ -151,7 +158,7 @@ async fn serve(
         plain: Arc::new(PlainPages {
             engine: engine.clone(),
             metrics,
-            is_draining: is_draining.clone(),
+            is_draining,
         }),
         clock: SystemTime::now,
     };
@@ -163,14 +170,22 @@ async fn serve(
     tracing::info!("serving on http://{address}");
 
     terminate.recv().await;
-    tracing::info!("going down: running invocations may finish, new ones are refused");
-    is_draining.store(true, Ordering::Relaxed);
+    let bound = options.drain_timeout;
+    tracing::info!("going down: running invocations may finish within {bound:?}, new ones are refused");
+    draining.send_replace(true);
     front.refuse_new();
     let (are_events_done, is_engine_done) = tokio::join!(events.stop(options.drain_timeout), engine.drain());
     let drained = front.shutdown(LAST_ANSWERS).await;
-    if !(are_events_done && is_engine_done && drained.cut == 0) {
-        tracing::warn!("not everything was done in time; unfinished events run again at the next start");
+    if !are_events_done {
+        tracing::warn!("some events were not done in time; they run again at the next start");
     }
+    if !is_engine_done {
+        tracing::warn!("some invocations were not done in time and were broken off");
+    }
+    if drained.cut > 0 {
+        tracing::warn!(connections = drained.cut, "some clients had not read their answers");
+    }
+    tracing::info!("stopped");
     Ok(())
 }
 
