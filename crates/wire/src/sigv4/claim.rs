@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use http::HeaderMap;
 use http::header::{AUTHORIZATION, DATE};
 use sha2::{Digest, Sha256};
 
@@ -27,15 +28,21 @@ pub struct Claim<'a> {
     pub(super) session_token: Option<Cow<'a, str>>,
 }
 
+/// Headers that a signature covers though it does not name them: the time is part of what is signed, and the hash is
+/// held against the body.
+const PROVEN_OTHERWISE: [&str; 2] = ["x-amz-date", "x-amz-content-sha256"];
+
 impl<'a> Claim<'a> {
     /// Reads the claim of a request. The header counts when there are both.
     pub fn read(parts: &Parts<'a>) -> Result<Self, VerifyError> {
         let mut headers = parts.headers.get_all(AUTHORIZATION).iter();
-        match (headers.next(), headers.next()) {
+        let claim = match (headers.next(), headers.next()) {
             (Some(header), None) => Self::read_header(header.as_bytes(), parts),
             (Some(header), Some(_)) => Err(malformed(header.as_bytes())),
             (None, _) => Self::read_query(parts.query),
-        }
+        }?;
+        claim.require_signed(parts.headers)?;
+        Ok(claim)
     }
 
     fn read_header(header: &'a [u8], parts: &Parts<'a>) -> Result<Self, VerifyError> {
@@ -91,23 +98,27 @@ impl<'a> Claim<'a> {
                 token.to_str().map_err(|_| VerifyError::UnknownAccessKey)?,
             )),
         };
-        let claim = Self::checked(
+        Self::checked(
             Cow::Borrowed(credential),
             Cow::Borrowed(signed_headers),
             signature,
             time,
             None,
             session_token,
-        )?;
-        if claim.session_token.is_some()
-            && !claim
-                .signed_headers
-                .split(';')
-                .any(|name| name == "x-amz-security-token")
-        {
-            return Err(VerifyError::NotSigned("X-Amz-Security-Token"));
+        )
+    }
+
+    /// Refuses headers that change what a request means and that whoever carries it could have added.
+    fn require_signed(&self, headers: &HeaderMap) -> Result<(), VerifyError> {
+        for name in headers.keys().map(http::HeaderName::as_str) {
+            if name.starts_with("x-amz-")
+                && !PROVEN_OTHERWISE.contains(&name)
+                && !self.signed_headers.split(';').any(|signed| signed == name)
+            {
+                return Err(VerifyError::NotSigned(name.to_owned()));
+            }
         }
-        Ok(claim)
+        Ok(())
     }
 
     fn read_query(query: &'a str) -> Result<Self, VerifyError> {
@@ -201,7 +212,7 @@ impl<'a> Claim<'a> {
             previous = name;
         }
         if !signed_headers.split(';').any(|name| name == "host") {
-            return Err(VerifyError::NotSigned("Host"));
+            return Err(VerifyError::NotSigned("Host".to_owned()));
         }
         let mut bytes = [0; 32];
         hex::decode_to_slice(signature, &mut bytes).map_err(|_| VerifyError::Mismatch)?;

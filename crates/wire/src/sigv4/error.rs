@@ -51,7 +51,7 @@ pub enum VerifyError {
     Expires(String),
     /// A header that must be signed is not.
     #[error("'{0}' must be a 'SignedHeader' in the AWS Authorization.")]
-    NotSigned(&'static str),
+    NotSigned(String),
     /// The names of the signed headers are not in order, lower case and without repetition.
     #[error("SignedHeaders must be lower case, sorted, and name each header once.")]
     SignedHeaders,

@@ -390,7 +390,14 @@ mod tests {
         sent.headers.insert("authorization", unsigned_token.parse().unwrap());
         assert_eq!(
             answer(&sent, "20250101T000000Z"),
-            Err(VerifyError::NotSigned("X-Amz-Security-Token"))
+            Err(VerifyError::NotSigned("x-amz-security-token".to_owned()))
+        );
+        // One who carries a request may not make another of it.
+        let mut sent = signed_by(&with_token, unsigned("/", ""));
+        sent.headers.insert("x-amz-invocation-type", "Event".parse().unwrap());
+        assert_eq!(
+            answer(&sent, "20250101T000000Z"),
+            Err(VerifyError::NotSigned("x-amz-invocation-type".to_owned()))
         );
         let wrong = Signer {
             secret: Secret::new("other"),
