@@ -59,7 +59,7 @@ async fn an_environment_is_used_again_and_only_its_first_use_is_cold() {
     assert!(second.measures.cold.is_none());
     assert_eq!(second.measures.queued, Duration::ZERO);
     let records = world.records.lock();
-    assert_eq!(records[0].cold.unwrap().queue_us, 100_000);
+    assert_eq!(records[0].cold.unwrap().queue_us, 0);
     assert_eq!(
         (records[1].cold, records[1].billed_ms, records[1].outcome),
         (None, 7, UsageOutcome::Success)
