@@ -34,6 +34,7 @@ pub(crate) struct Meters {
     throttled_by_machine: Counter,
     duration: Histogram,
     cold_queue: Histogram,
+    cold_handler: Histogram,
     cold_sandbox: Histogram,
     cold_boot: Histogram,
     cold_init: Histogram,
@@ -81,6 +82,7 @@ impl Meters {
             throttled_by_machine: throttles(ThrottleReason::CallerRateLimitExceeded),
             duration: histogram!("ephyra_duration_seconds"),
             cold_queue: cold("queue"),
+            cold_handler: cold("handler"),
             cold_sandbox: cold("sandbox"),
             cold_boot: cold("boot"),
             cold_init: cold("init"),
@@ -106,6 +108,7 @@ impl Meters {
             self.cold_sandbox.record(cold.sandbox);
             self.cold_boot.record(cold.boot);
             self.cold_init.record(cold.init);
+            self.cold_handler.record(measures.duration);
         }
     }
 

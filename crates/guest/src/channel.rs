@@ -16,9 +16,9 @@ use crate::pace::Pace;
 /// Read at once; larger frames take several reads.
 const SCRATCH_BYTES: usize = 16 * 1024;
 /// What is read of one answer as fast as it comes, in bytes: any whole answer, and its streamed parts.
-const ANSWER_BURST: u64 = 16 << 20;
+pub(crate) const ANSWER_BURST: u64 = 16 << 20;
 /// How fast more than that is read, in bytes a second. The guest waits meanwhile, as the socket is full.
-const ANSWER_RATE: u64 = 32 << 20;
+pub(crate) const ANSWER_RATE: u64 = 32 << 20;
 
 /// The host's end of a managed runtime's descriptor 3.
 pub(crate) struct Channel {

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use ephyra_core::digest::Digest;
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
@@ -31,10 +32,11 @@ pub(crate) async fn run(options: &cli::Deploy, output: &Output) -> anyhow::Resul
         platform: &platform,
         project: &project,
         runtime,
+        code_sha256: STANDARD.encode(Digest::of(&package).as_bytes()),
         zip: STANDARD.encode(&package),
     };
     progress.set_message(format!("Sending {} ({} bytes)", project.name, package.len()));
-    let is_new = deployment.send().await?;
+    let sent = deployment.send().await?;
     progress.set_message(format!("Waiting until {} is active", project.name));
     let mut function = deployment.wait().await?;
     if options.publish {
@@ -46,7 +48,7 @@ pub(crate) async fn run(options: &cli::Deploy, output: &Output) -> anyhow::Resul
     output.result(&function, |function| {
         format!(
             "{} {} ({}, {} MB, {} s{}) in {:.1} s\n{}\n",
-            output.paint(Colour::Green, if is_new { "Created" } else { "Updated" }),
+            output.paint(Colour::Green, sent.as_str()),
             project.name,
             deployment.runtime,
             project.memory,
@@ -92,16 +94,38 @@ struct Deployment<'a> {
     platform: &'a Platform,
     project: &'a Project,
     runtime: String,
+    code_sha256: String,
     zip: String,
 }
+
+/// What a deployment has done.
+#[derive(Clone, Copy)]
+enum Sent {
+    Created,
+    Updated,
+    Unchanged,
+}
+
+impl Sent {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Created => "Created",
+            Self::Updated => "Updated",
+            Self::Unchanged => "Unchanged:",
+        }
+    }
+}
+
+/// The members of a configuration that an `ephyra.toml` decides, beside its variables.
+const CONFIGURED: [&str; 5] = ["Runtime", "Handler", "MemorySize", "Timeout", "Description"];
 
 impl Deployment<'_> {
     fn path(&self) -> String {
         format!("/2015-03-31/functions/{}", label(&self.project.name))
     }
 
-    /// Creates or updates the function; says whether it is new.
-    async fn send(&self) -> anyhow::Result<bool> {
+    /// Creates the function, or updates what of it is not as it should be.
+    async fn send(&self) -> anyhow::Result<Sent> {
         let mut configuration = json!({
             "Runtime": self.runtime,
             "Handler": self.project.handler,
@@ -128,9 +152,15 @@ impl Deployment<'_> {
             ));
             configuration["Code"] = json!({ "ZipFile": self.zip });
             self.platform.post("/2015-03-31/functions", &configuration).await?;
-            return Ok(true);
+            return Ok(Sent::Created);
         }
-        self.wait().await?;
+        let now = self.wait().await?;
+        let is_same_code = now["CodeSha256"] == json!(self.code_sha256);
+        let is_same_configuration = CONFIGURED.iter().all(|member| now[member] == configuration[member])
+            && now["Environment"]["Variables"] == configuration["Environment"]["Variables"];
+        if is_same_code && is_same_configuration {
+            return Ok(Sent::Unchanged);
+        }
         self.platform
             .put(&format!("{}/code", self.path()), &json!({ "ZipFile": self.zip }))
             .await?;
@@ -138,7 +168,7 @@ impl Deployment<'_> {
         self.platform
             .put(&format!("{}/configuration", self.path()), &configuration)
             .await?;
-        Ok(false)
+        Ok(Sent::Updated)
     }
 
     /// Waits until the function is active and its last update is through.

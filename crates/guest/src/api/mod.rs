@@ -8,6 +8,7 @@ mod state;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use ephyra_core::id::RequestId;
@@ -17,7 +18,9 @@ use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 
+use crate::channel::{ANSWER_BURST, ANSWER_RATE};
 use crate::frame::Document;
+use crate::pace::Pace;
 use crate::protocol::{Answer, Broken, Delivery};
 use state::State;
 
@@ -37,6 +40,21 @@ struct Shared {
     /// Wakes one connection that waits for an event.
     event: Notify,
     messages: mpsc::Sender<Message>,
+    pace: Mutex<Pace>,
+}
+
+impl Shared {
+    /// Counts so many bytes of a guest's talk, and waits when that is more than its allowance for one event.
+    async fn paced(&self, bytes: usize) {
+        let wait = {
+            let mut pace = self.pace.lock();
+            pace.spend(bytes, 1);
+            pace.wait(Instant::now)
+        };
+        if let Some(wait) = wait {
+            tokio::time::sleep(wait).await;
+        }
+    }
 }
 
 struct Turn {
@@ -75,6 +93,7 @@ impl Api {
             }),
             event: Notify::new(),
             messages: sender,
+            pace: Mutex::new(Pace::new(ANSWER_BURST, ANSWER_RATE)),
         });
         let server = tokio::spawn(server::accept(listener, shared.clone()));
         Ok(Self {
@@ -103,6 +122,7 @@ impl Api {
             headers: headers(delivery),
             payload: delivery.payload.clone(),
         };
+        self.shared.pace.lock().renew();
         self.shared.turn.lock().event = Some(event);
         self.shared.event.notify_one();
     }

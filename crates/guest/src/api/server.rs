@@ -29,6 +29,8 @@ const CONNECTIONS: usize = 8;
 const HEAD_BYTES: usize = 64 * 1024;
 /// What is read of a body that is refused, in bytes, before the connection is given up.
 const FORGOTTEN_BYTES: usize = 64 << 20;
+/// What a request costs of the guest's allowance besides its body, in bytes: 256 of them for one event are free.
+const REQUEST_BYTES: usize = 64 * 1024;
 /// The headers of a request.
 const HEADERS: usize = 64;
 
@@ -69,6 +71,7 @@ pub(super) async fn accept(listener: TcpListener, shared: Arc<Shared>) {
 }
 
 async fn route(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Reply, Infallible> {
+    shared.paced(REQUEST_BYTES).await;
     let path = request.uri().path().to_owned();
     let Some(path) = path.strip_prefix("/2018-06-01/") else {
         return Ok(reply::not_found());
@@ -116,7 +119,7 @@ async fn response(shared: &Arc<Shared>, id: &str, request: Request<Incoming>) ->
         .map(|mode| mode.as_bytes().eq_ignore_ascii_case(b"streaming"));
     let begun = shared.turn.lock().state.answer(id, state::RESPONSE);
     if let Err(refusal) = begun {
-        forget(request.into_body()).await;
+        forget(shared, request.into_body()).await;
         return Err(refusal);
     }
     let answering = Answering { shared: shared.clone() };
@@ -129,13 +132,13 @@ async fn response(shared: &Arc<Shared>, id: &str, request: Request<Incoming>) ->
         }
         Some(false) => {
             let failure = document("Runtime.InvalidResponseModeHeader", &Bytes::new());
-            forget(request.into_body()).await;
+            forget(shared, request.into_body()).await;
             answering.finish(Answer::Failed(failure)).await;
             return Ok(reply::invalid_mode());
         }
     }
     let content_type = content_type(request.headers(), "application/json");
-    Ok(match read(request.into_body()).await {
+    Ok(match read(shared, request.into_body()).await {
         Read::Whole(body) => {
             answering.finish(Answer::Whole(body, content_type)).await;
             reply::accepted()
@@ -156,6 +159,7 @@ async fn stream(answering: Answering, request: Request<Incoming>) -> Reply {
         match body.frame().await {
             Some(Ok(frame)) => match frame.into_data() {
                 Ok(mut bytes) => {
+                    answering.shared.paced(bytes.len()).await;
                     while !bytes.is_empty() {
                         let part = bytes.split_to(bytes.len().min(CHUNK_BYTES));
                         answering.shared.tell(Message::Answer(Answer::Chunk(part))).await;
@@ -198,7 +202,7 @@ fn failure_of(trailers: &HeaderMap) -> Option<Document> {
 async fn error(shared: &Arc<Shared>, id: &str, request: Request<Incoming>) -> Result<Reply, Refusal> {
     let begun = shared.turn.lock().state.answer(id, state::ERROR);
     if let Err(refusal) = begun {
-        forget(request.into_body()).await;
+        forget(shared, request.into_body()).await;
         return Err(refusal);
     }
     let answering = Answering { shared: shared.clone() };
@@ -207,7 +211,7 @@ async fn error(shared: &Arc<Shared>, id: &str, request: Request<Incoming>) -> Re
         .get(ERROR_TYPE)
         .and_then(|given| given.to_str().ok())
         .map(str::to_owned);
-    Ok(match read(request.into_body()).await {
+    Ok(match read(shared, request.into_body()).await {
         Read::Whole(body) => {
             let failure = document(error_type(given.as_deref(), "Function.Unknown"), &body);
             answering.finish(Answer::Failed(failure)).await;
@@ -225,7 +229,7 @@ async fn error(shared: &Arc<Shared>, id: &str, request: Request<Incoming>) -> Re
 async fn init_error(shared: &Arc<Shared>, request: Request<Incoming>) -> Result<Reply, Refusal> {
     let begun = shared.turn.lock().state.fail();
     if let Err(refusal) = begun {
-        forget(request.into_body()).await;
+        forget(shared, request.into_body()).await;
         return Err(refusal);
     }
     let given = request
@@ -234,7 +238,7 @@ async fn init_error(shared: &Arc<Shared>, request: Request<Incoming>) -> Result<
         .and_then(|given| given.to_str().ok())
         .map(str::to_owned);
     let kind = error_type(given.as_deref(), "Runtime.Unknown");
-    let (body, reply) = match read(request.into_body()).await {
+    let (body, reply) = match read(shared, request.into_body()).await {
         Read::Whole(body) => (body, reply::accepted()),
         Read::TooLarge => (Bytes::new(), reply::too_large()),
         Read::Truncated => (Bytes::new(), reply::truncated()),
@@ -291,7 +295,7 @@ enum Read {
 
 /// Reads a body of at most the size of an answer; what is beyond is read and forgotten, up to a bound, so that the
 /// client gets to read the reply.
-async fn read(mut body: Incoming) -> Read {
+async fn read(shared: &Shared, mut body: Incoming) -> Read {
     let mut whole = BytesMut::new();
     let mut is_too_large = body.size_hint().lower() > SYNC_RESPONSE_BYTES as u64;
     let mut forgotten = 0;
@@ -299,6 +303,7 @@ async fn read(mut body: Incoming) -> Read {
         match body.frame().await {
             Some(Ok(frame)) => {
                 let Ok(bytes) = frame.into_data() else { continue };
+                shared.paced(bytes.len()).await;
                 is_too_large |= whole.len() + bytes.len() > SYNC_RESPONSE_BYTES;
                 if is_too_large {
                     whole = BytesMut::new();
@@ -318,10 +323,12 @@ async fn read(mut body: Incoming) -> Read {
 }
 
 /// Reads a body that is of no interest, so that the connection can be used again.
-async fn forget(mut body: Incoming) {
+async fn forget(shared: &Shared, mut body: Incoming) {
     let mut forgotten = 0;
     while let Some(Ok(frame)) = body.frame().await {
-        forgotten += frame.data_ref().map_or(0, Bytes::len);
+        let bytes = frame.data_ref().map_or(0, Bytes::len);
+        shared.paced(bytes).await;
+        forgotten += bytes;
         if forgotten > FORGOTTEN_BYTES {
             return;
         }
