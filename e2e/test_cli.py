@@ -82,6 +82,9 @@ def test_deploy_sends_what_ephyra_toml_says(platform, project):
     )
     platform.command("deploy", cwd=folder)
     assert platform.invoke(name) == "you"
+    before = platform.lambda_.get_function_configuration(FunctionName=name)["RevisionId"]
+    assert "Unchanged" in platform.command("deploy", cwd=folder).stdout
+    assert platform.lambda_.get_function_configuration(FunctionName=name)["RevisionId"] == before
     (folder / "app.py").write_text("def handler(event, context):\n    return 'changed'\n")
     published = platform.command("deploy", "--publish", cwd=folder)
     assert platform.invoke(name) == "changed"
@@ -94,6 +97,27 @@ def test_deploy_in_an_empty_folder_says_what_to_do(platform, tmp_path):
     assert done.returncode != 0 and "ephyra new" in done.stderr
     done = platform.command("deploy", "--json", cwd=tmp_path, check=False)
     assert done.returncode != 0 and "ephyra new" in json.loads(done.stderr)["error"]
+
+
+def test_deploy_names_a_link_that_leads_out(platform, project):
+    _, folder = project()
+    (folder / "venv").mkdir()
+    (folder / "venv" / "python").symlink_to("/usr/bin/python3")
+    done = platform.command("deploy", cwd=folder, check=False)
+    assert done.returncode != 0 and "venv/python" in done.stderr and "exclude" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "option", ["--memory=10", "--concurrency=0", "--region=mars", "--public-url=foo", "--log-level=loud"]
+)
+def test_serve_refuses_nonsense(platform, option, tmp_path):
+    done = platform.command("serve", "--data", tmp_path / "data", option, check=False)
+    assert done.returncode != 0 and option.split("=")[1] in done.stderr
+
+
+def test_logs_of_no_function(platform):
+    done = platform.command("logs", "nobody-knows-it", check=False)
+    assert done.returncode != 0 and "nobody-knows-it" in done.stderr
 
 
 def test_new_does_not_overwrite(platform, project, tmp_path):

@@ -116,6 +116,30 @@ def wrong_region(r):
     r.step("wrong_region_exception", parameter(r.case), FunctionName=arn)
 
 
+def recursion_allow(r):
+    name = r.name("recursive")
+    r.create(name)
+    r.step("put_recursion_config_response", "put_function_recursion_config", FunctionName=name, RecursiveLoop="Allow")
+    r.step("get_recursion_config_response", "get_function_recursion_config", FunctionName=name)
+
+
+def recursion_default(r):
+    name = r.name("recursive")
+    r.create(name)
+    r.step("get_recursion_default_terminate_response", "get_function_recursion_config", FunctionName=name)
+
+
+def recursion_invalid(r):
+    name = r.name("recursive")
+    r.create(name)
+    r.step(
+        "put_recursion_invalid_value_error",
+        "put_function_recursion_config",
+        FunctionName=name,
+        RecursiveLoop="InvalidValue",
+    )
+
+
 def code_location(r):
     def check(answer, package):
         with urllib.request.urlopen(answer["Code"]["Location"], timeout=10) as download:
@@ -396,9 +420,16 @@ SCENARIOS = {
     ACCOUNT + "test_account_settings_total_code_size": code_size,
     ACCOUNT + "test_account_settings_total_code_size_config_update": code_size_of_configuration,
 }
+RECURSION = "TestLambdaRecursion / test_put_function_recursion_config_"
+SCENARIOS |= {
+    RECURSION + "allow": recursion_allow,
+    RECURSION + "default_terminate": recursion_default,
+    RECURSION + "invalid_value": recursion_invalid,
+}
 OF_LIST = {
     "delete_function",
     "get_function",
+    "get_function_code_signing_config",
     "get_function_concurrency",
     "get_function_configuration",
     "get_function_event_invoke_config",
