@@ -50,3 +50,13 @@ venv() {
 
 # Debian's own Python where it is there: what people have, and readable by all.
 SYSTEM_PYTHON=/usr/bin/python3
+
+# The program of the sandbox's tests, which has to run as root; built before.
+sandbox_tests() {
+    cargo test --locked -p ephyra-sandbox --test real --no-run --message-format=json 2>/dev/null |
+        /usr/bin/python3 -c 'import json, sys
+for line in sys.stdin:
+    message = json.loads(line)
+    if message.get("executable") and message["target"]["name"] == "real":
+        print(message["executable"])'
+}

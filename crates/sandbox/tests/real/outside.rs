@@ -233,7 +233,12 @@ fn in_memory() {
     drop(writer);
     let mut text = String::new();
     reader.read_to_string(&mut text).unwrap();
-    assert_eq!(text, "the data folder is itself in memory: ['tmpfs']\n");
+    // A machine without loop devices has its reason before it comes to the folder.
+    let reasons = ["the data folder is itself in memory", "there are no loop devices"];
+    assert!(
+        reasons.iter().any(|reason| text.starts_with(reason)) && text.ends_with(": ['tmpfs']\n"),
+        "{text}"
+    );
     assert_eq!(world.wait().exit_status(), Some(1));
 }
 
