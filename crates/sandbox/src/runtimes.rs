@@ -320,11 +320,11 @@ mod tests {
         for prefix in ["/", "/root", "/home/ada", "/srv", "relative", "/etc/python"] {
             check(vec![answer(Kind::Python, "/usr/bin/python3.12", prefix, "3.12.1")], &[]);
         }
-        let prefix = "/root/.pyenv/versions/3.12.1";
+        let prefix = "/home/me/.pyenv/versions/3.12.1";
         check(
             vec![answer(
                 Kind::Python,
-                "/root/.pyenv/versions/3.12.1/bin/python3.12",
+                "/home/me/.pyenv/versions/3.12.1/bin/python3.12",
                 prefix,
                 "3.12.1",
             )],

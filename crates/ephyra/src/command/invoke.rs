@@ -50,7 +50,7 @@ pub(crate) async fn run(options: &cli::Invoke, output: &Output) -> anyhow::Resul
             "executedVersion": answer.header("x-amz-executed-version"),
             "requestId": answer.header("x-amzn-requestid"),
             "log": log,
-            "timing": { "roundTripMs": round_trip.as_secs_f64() * 1000.0, "report": report },
+            "timing": { "roundTripMs": (round_trip.as_secs_f64() * 1e6).round() / 1000.0, "report": report },
         });
         output.result(&document, |_| String::new())?;
     } else {
@@ -98,37 +98,40 @@ fn payload(text: &str) -> anyhow::Result<Bytes> {
 #[derive(Debug, PartialEq, serde::Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Report {
-    duration: String,
-    billed_duration: String,
-    max_memory_used: String,
+    duration_ms: f64,
+    billed_duration_ms: f64,
+    #[serde(rename = "maxMemoryUsedMB")]
+    max_memory_used_mb: f64,
     #[serde(skip_serializing_if = "Option::is_none")]
-    init_duration: Option<String>,
+    init_duration_ms: Option<f64>,
 }
 
 impl Report {
     fn find(log: &str) -> Option<Self> {
         let line = log.lines().rev().find(|line| line.starts_with("REPORT "))?;
+        // Each figure is followed by its unit, always the same.
         let field = |name: &str| {
-            line.split('\t')
-                .find_map(|part| part.strip_prefix(name)?.strip_prefix(": "))
-                .map(str::to_owned)
+            let text = line
+                .split('\t')
+                .find_map(|part| part.strip_prefix(name)?.strip_prefix(": "))?;
+            text.split(' ').next()?.parse().ok()
         };
         Some(Self {
-            duration: field("Duration")?,
-            billed_duration: field("Billed Duration")?,
-            max_memory_used: field("Max Memory Used")?,
-            init_duration: field("Init Duration"),
+            duration_ms: field("Duration")?,
+            billed_duration_ms: field("Billed Duration")?,
+            max_memory_used_mb: field("Max Memory Used")?,
+            init_duration_ms: field("Init Duration"),
         })
     }
 
     fn text(&self) -> String {
-        let start = match &self.init_duration {
-            Some(init) => format!("cold start, init {init}"),
+        let start = match self.init_duration_ms {
+            Some(init) => format!("cold start, init {init} ms"),
             None => "warm".to_owned(),
         };
         format!(
-            " (handler {}, billed {}, {start}, memory {})",
-            self.duration, self.billed_duration, self.max_memory_used
+            " (handler {} ms, billed {} ms, {start}, memory {} MB)",
+            self.duration_ms, self.billed_duration_ms, self.max_memory_used_mb
         )
     }
 }
@@ -142,9 +145,13 @@ mod tests {
         let log = "START RequestId: 1 Version: $LATEST\nREPORT RequestId: 1\tDuration: 3.01 ms\tBilled Duration: 114 ms\t\
                    Memory Size: 128 MB\tMax Memory Used: 36 MB\tInit Duration: 110.10 ms\t\n";
         let report = Report::find(log).unwrap();
-        assert_eq!(report.duration, "3.01 ms");
-        assert_eq!(report.billed_duration, "114 ms");
-        assert_eq!(report.init_duration.as_deref(), Some("110.10 ms"));
+        let want = Report {
+            duration_ms: 3.01,
+            billed_duration_ms: 114.0,
+            max_memory_used_mb: 36.0,
+            init_duration_ms: Some(110.1),
+        };
+        assert_eq!(report, want);
         assert_eq!(Report::find("no such line"), None);
     }
 
