@@ -35,10 +35,12 @@ pub(crate) async fn run(options: &cli::Deploy, output: &Output) -> anyhow::Resul
         code_sha256: STANDARD.encode(Digest::of(&package).as_bytes()),
         zip: STANDARD.encode(&package),
     };
-    progress.set_message(format!("Sending {} ({} bytes)", project.name, package.len()));
-    let sent = deployment.send().await?;
-    progress.set_message(format!("Waiting until {} is active", project.name));
-    let mut function = deployment.wait().await?;
+    progress.set_message(format!(
+        "Sending {} ({} bytes) and waiting until it is active",
+        project.name,
+        package.len()
+    ));
+    let (sent, mut function) = deployment.send().await?;
     if options.publish {
         function = platform
             .post(&format!("{}/versions", deployment.path()), &json!({}))
@@ -124,8 +126,8 @@ impl Deployment<'_> {
         format!("/2015-03-31/functions/{}", label(&self.project.name))
     }
 
-    /// Creates the function, or updates what of it is not as it should be.
-    async fn send(&self) -> anyhow::Result<Sent> {
+    /// Creates the function, or updates what of it is not as it should be; returns it once it is active.
+    async fn send(&self) -> anyhow::Result<(Sent, Value)> {
         let mut configuration = json!({
             "Runtime": self.runtime,
             "Handler": self.project.handler,
@@ -152,14 +154,14 @@ impl Deployment<'_> {
             ));
             configuration["Code"] = json!({ "ZipFile": self.zip });
             self.platform.post("/2015-03-31/functions", &configuration).await?;
-            return Ok(Sent::Created);
+            return Ok((Sent::Created, self.wait().await?));
         }
         let now = self.wait().await?;
         let is_same_code = now["CodeSha256"] == json!(self.code_sha256);
         let is_same_configuration = CONFIGURED.iter().all(|member| now[member] == configuration[member])
             && now["Environment"]["Variables"] == configuration["Environment"]["Variables"];
         if is_same_code && is_same_configuration {
-            return Ok(Sent::Unchanged);
+            return Ok((Sent::Unchanged, now));
         }
         self.platform
             .put(&format!("{}/code", self.path()), &json!({ "ZipFile": self.zip }))
@@ -168,7 +170,7 @@ impl Deployment<'_> {
         self.platform
             .put(&format!("{}/configuration", self.path()), &configuration)
             .await?;
-        Ok(Sent::Updated)
+        Ok((Sent::Updated, self.wait().await?))
     }
 
     /// Waits until the function is active and its last update is through.
