@@ -88,6 +88,11 @@ pub struct Measures {
     pub bytes_out: u64,
 }
 
+/// What is billed for a time: whole milliseconds, rounded up.
+pub fn billed_ms(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
+}
+
 /// The phases of starting an environment.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct ColdStart {

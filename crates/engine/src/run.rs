@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ephyra_core::environment::{Environment, Execution};
-use ephyra_core::invocation::{Invocation, InvokeError, Measures, Outcome, ThrottleReason};
+use ephyra_core::invocation::{Invocation, InvokeError, Measures, Outcome, ThrottleReason, billed_ms};
 use ephyra_core::revision::Revision;
 use ephyra_core::usage::{ColdUsage, UsageOutcome, UsageRecord};
 use tokio::sync::oneshot;
@@ -150,7 +150,7 @@ fn measures(execution: &Execution, is_cold: bool, queued: Duration) -> Measures 
     let mut measures = execution.measures;
     measures.queued = queued;
     if !is_cold && measures.cold.take().is_some() {
-        measures.billed_ms = u64::try_from(measures.duration.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX);
+        measures.billed_ms = billed_ms(measures.duration);
     }
     measures
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use ephyra_core::environment::{Environment, Execution, LaunchError, Purpose};
 use ephyra_core::id::RequestId;
-use ephyra_core::invocation::{ColdStart, FunctionError, Invocation, Measures};
+use ephyra_core::invocation::{ColdStart, FunctionError, Invocation, Measures, billed_ms};
 use ephyra_core::logs::LogStream;
 use ephyra_core::revision::Revision;
 use ephyra_sandbox::sandbox::{Controls, Sandbox};
@@ -371,8 +371,7 @@ impl GuestEnvironment {
             Purpose::OnDemand => self.init_duration(),
             Purpose::Provisioned => Duration::ZERO,
         };
-        let billed = (measures.duration + init).as_nanos().div_ceil(1_000_000);
-        measures.billed_ms = u64::try_from(billed).unwrap_or(u64::MAX);
+        measures.billed_ms = billed_ms(measures.duration + init);
         if let Some(controls) = &self.controls {
             // What it used since the last invocation's end is this one's: in between it is frozen.
             let cpu = controls.cpu_time().unwrap_or(self.cpu_seen);
