@@ -7,7 +7,7 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 
 use crate::id::{FunctionName, Qualifier, RequestId, RevisionId};
-use crate::invocation::{Invocation, InvokeError, Outcome};
+use crate::invocation::{FunctionError, Invocation, InvokeError, Outcome};
 use crate::revision::Revision;
 
 /// Runs one invocation and waits for its end.
@@ -115,8 +115,27 @@ pub trait Steer: Send + Sync + 'static {
     /// How far a revision's provisioned environments have come.
     fn provisioned(&self, revision: RevisionId) -> ProvisionedStatus;
 
+    /// Keeps an initialised environment of a published revision as the template of its next cold start, or no longer.
+    /// Resolves when the first template stands ready, or has failed; undoing it resolves at once. A template is made
+    /// anew whenever it was used, and given up when memory is short: the revision works without.
+    fn set_snap_start(&self, revision: Arc<Revision>, is_on: bool) -> BoxFuture<'static, Result<(), SnapStartError>>;
+
     /// Stops using a revision: idle environments end now, busy ones after their invocation. Resolves when none is left.
     fn retire(&self, revision: RevisionId) -> BoxFuture<'static, ()>;
+}
+
+/// Why there is no template of a revision.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SnapStartError {
+    /// The function failed to initialise.
+    #[error("the function failed to initialise: {}", .0.error_type)]
+    Init(FunctionError),
+    /// An environment could not be started, by no fault of the function.
+    #[error("an environment could not be started: {0}")]
+    Launch(String),
+    /// The revision was retired, or SnapStart undone, before there was one; or the platform goes down.
+    #[error("the template is no longer wanted")]
+    Undone,
 }
 
 /// How far provisioned environments have come.

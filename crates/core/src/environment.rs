@@ -12,17 +12,27 @@ use crate::revision::Revision;
 pub enum Purpose {
     /// An invocation waits for it, and pays for its initialisation.
     OnDemand,
+    /// It is started ahead of a call that is expected; nobody pays for its initialisation.
+    Prewarmed,
     /// It is provisioned: started ahead, its initialisation part of what that costs.
     Provisioned,
+    /// It is kept initialised as the template of a version with SnapStart, and restored by its first invocation.
+    SnapStart,
 }
 
 impl Purpose {
     /// As AWS writes it in `AWS_LAMBDA_INITIALIZATION_TYPE`.
     pub const fn as_str(self) -> &'static str {
         match self {
-            Self::OnDemand => "on-demand",
+            Self::OnDemand | Self::Prewarmed => "on-demand",
             Self::Provisioned => "provisioned-concurrency",
+            Self::SnapStart => "snap-start",
         }
+    }
+
+    /// Whether the first invocation pays for the initialisation.
+    pub const fn is_paid_by_first_call(self) -> bool {
+        matches!(self, Self::OnDemand)
     }
 }
 

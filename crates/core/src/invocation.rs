@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
 use crate::id::{RequestId, Version};
@@ -96,12 +97,51 @@ pub fn billed_ms(time: Duration) -> u64 {
 /// The phases of starting an environment.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct ColdStart {
-    /// Building the sandbox.
-    pub sandbox: Duration,
-    /// From the runtime's exec until it is about to load the function.
+    /// Where the environment came from.
+    pub origin: Origin,
+    /// Building the sandbox, or assigning one that was built ahead.
+    pub environment: Duration,
+    /// From the runtime's start until it is about to load the function; 0 when it was booted ahead.
     pub boot: Duration,
     /// Loading the function: what AWS calls init, boot included, is `boot + init`.
     pub init: Duration,
+    /// Making a template of SnapStart ready for its first invocation, after-restore hooks included; then the others
+    /// are 0, for they were over when the version became usable.
+    pub restore: Duration,
+}
+
+impl ColdStart {
+    /// All of it, without what an invocation waited for others' turns.
+    pub fn total(self) -> Duration {
+        self.environment + self.boot + self.init + self.restore
+    }
+}
+
+/// Where an environment came from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Origin {
+    /// Built and booted when it was wanted.
+    #[default]
+    Scratch,
+    /// From the pool of environments that are built, and perhaps booted, ahead.
+    Pool,
+    /// Forked from a runtime's zygote.
+    Zygote,
+    /// A version's template: initialised ahead.
+    Template,
+}
+
+impl Origin {
+    /// As it is logged and counted.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Scratch => "scratch",
+            Self::Pool => "pool",
+            Self::Zygote => "zygote",
+            Self::Template => "template",
+        }
+    }
 }
 
 /// Why an invocation did not reach an environment.

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::id::{FunctionName, RequestId, Version};
+use crate::invocation::Origin;
 
 /// What one attempt of an invocation used.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -38,17 +39,24 @@ pub struct UsageRecord {
     pub outcome: UsageOutcome,
 }
 
-/// The phases of a cold start, in microseconds.
+/// The phases of a cold start, in microseconds; the last, the first call, is the record's own duration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ColdUsage {
     /// Waiting for an environment's start to begin: for a place, or for others' turns.
     pub queue_us: u64,
-    /// Building the sandbox.
-    pub sandbox_us: u64,
+    /// Building the sandbox, or assigning one that was built ahead.
+    #[serde(alias = "sandbox_us")]
+    pub environment_us: u64,
     /// Booting the runtime.
     pub boot_us: u64,
     /// Loading the function.
     pub init_us: u64,
+    /// Restoring a template of SnapStart.
+    #[serde(default)]
+    pub restore_us: u64,
+    /// Where the environment came from.
+    #[serde(default)]
+    pub origin: Origin,
 }
 
 /// How an invocation ended.

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use ephyra_core::compute::{Invoke, ProvisionedStatus, Steer};
+use ephyra_core::compute::{Invoke, ProvisionedStatus, SnapStartError, Steer};
 use ephyra_core::environment::{Environment, LaunchError, Launcher, Purpose};
 use ephyra_core::id::{FunctionName, RevisionId};
 use ephyra_core::invocation::{Invocation, InvokeError, Outcome};
@@ -127,6 +127,10 @@ impl Steer for Engine {
 
     fn provisioned(&self, revision: RevisionId) -> ProvisionedStatus {
         self.inner.state.lock().scheduler.provisioned(revision)
+    }
+
+    fn set_snap_start(&self, _revision: Arc<Revision>, _is_on: bool) -> BoxFuture<'static, Result<(), SnapStartError>> {
+        Box::pin(async { Err(SnapStartError::Undone) })
     }
 
     fn retire(&self, revision: RevisionId) -> BoxFuture<'static, ()> {

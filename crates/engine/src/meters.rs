@@ -35,7 +35,7 @@ pub(crate) struct Meters {
     duration: Histogram,
     cold_queue: Histogram,
     cold_handler: Histogram,
-    cold_sandbox: Histogram,
+    cold_environment: Histogram,
     cold_boot: Histogram,
     cold_init: Histogram,
     concurrency: Gauge,
@@ -83,7 +83,7 @@ impl Meters {
             duration: histogram!("ephyra_duration_seconds"),
             cold_queue: cold("queue"),
             cold_handler: cold("handler"),
-            cold_sandbox: cold("sandbox"),
+            cold_environment: cold("environment"),
             cold_boot: cold("boot"),
             cold_init: cold("init"),
             concurrency: gauge!("ephyra_concurrency"),
@@ -105,7 +105,7 @@ impl Meters {
         self.duration.record(measures.duration);
         if let Some(cold) = measures.cold {
             self.cold_queue.record(waiting(measures.queued, cold));
-            self.cold_sandbox.record(cold.sandbox);
+            self.cold_environment.record(cold.environment);
             self.cold_boot.record(cold.boot);
             self.cold_init.record(cold.init);
             self.cold_handler.record(measures.duration);
@@ -153,5 +153,5 @@ impl Meters {
 /// The time that was spent waiting and not starting: the phases of a cold start add up to the whole. An environment
 /// that was started for another who waited may have begun before this one came.
 pub(crate) fn waiting(queued: Duration, cold: ColdStart) -> Duration {
-    queued.saturating_sub(cold.sandbox + cold.boot + cold.init)
+    queued.saturating_sub(cold.total())
 }

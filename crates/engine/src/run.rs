@@ -66,9 +66,11 @@ impl Inner {
             bytes_out: measures.bytes_out,
             cold: measures.cold.map(|cold| ColdUsage {
                 queue_us: micros(waiting(queued, cold)),
-                sandbox_us: micros(cold.sandbox),
+                environment_us: micros(cold.environment),
                 boot_us: micros(cold.boot),
                 init_us: micros(cold.init),
+                restore_us: micros(cold.restore),
+                origin: cold.origin,
             }),
             outcome,
         });

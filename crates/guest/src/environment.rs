@@ -116,7 +116,7 @@ impl GuestEnvironment {
                 booted: None,
             },
             cold: Some(ColdStart {
-                sandbox: sandbox.built_in,
+                environment: sandbox.built_in,
                 ..ColdStart::default()
             }),
             cpu_seen: Duration::ZERO,
@@ -367,9 +367,10 @@ impl GuestEnvironment {
 
     fn measure(&mut self, measures: &mut Measures) {
         // What is provisioned is paid for by the time it stands ready, its initialisation included.
-        let init = match self.purpose {
-            Purpose::OnDemand => self.init_duration(),
-            Purpose::Provisioned => Duration::ZERO,
+        let init = if self.purpose.is_paid_by_first_call() {
+            self.init_duration()
+        } else {
+            Duration::ZERO
         };
         measures.billed_ms = billed_ms(measures.duration + init);
         if let Some(controls) = &self.controls {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use ephyra_core::arn::Place;
-use ephyra_core::compute::{Accept, AcceptError, AcceptedEvent, Invoke, ProvisionedStatus, Steer};
+use ephyra_core::compute::{Accept, AcceptError, AcceptedEvent, Invoke, ProvisionedStatus, SnapStartError, Steer};
 use ephyra_core::id::{FunctionName, RequestId, RevisionId};
 use ephyra_core::invocation::{Invocation, InvokeError, Measures, Outcome, StreamPart};
 use ephyra_core::revision::Revision;
@@ -26,19 +26,38 @@ use crate::{Dependencies, Lambda, Options};
 const ROLE: &str = "arn:aws:iam::111111111111:role/r";
 
 /// What the functions did, and what the scheduler was told.
-#[derive(Default)]
 pub(crate) struct World {
     pub invocations: Mutex<Vec<(String, String, Bytes)>>,
     pub accepted: Mutex<Vec<AcceptedEvent>>,
     pub reserved: Mutex<HashMap<FunctionName, Option<u32>>>,
     pub provisioned: Mutex<HashMap<RevisionId, u32>>,
     pub retired: Mutex<Vec<RevisionId>>,
+    pub snap_started: Mutex<HashMap<RevisionId, bool>>,
+    /// What becomes of every template; the default is well.
+    pub snap_start: Mutex<Result<(), SnapStartError>>,
     /// What every invocation ends with; the default is an echo.
     pub outcome: Mutex<Option<Result<Outcome, InvokeError>>>,
     /// Parts that every streamed invocation sends.
     pub parts: Mutex<Vec<StreamPart>>,
     /// The next numbers of the dice; 0 when there are none.
     pub dice: Mutex<Vec<f64>>,
+}
+
+impl Default for World {
+    fn default() -> Self {
+        Self {
+            invocations: Mutex::default(),
+            accepted: Mutex::default(),
+            reserved: Mutex::default(),
+            provisioned: Mutex::default(),
+            retired: Mutex::default(),
+            snap_started: Mutex::default(),
+            snap_start: Mutex::new(Ok(())),
+            outcome: Mutex::default(),
+            parts: Mutex::default(),
+            dice: Mutex::default(),
+        }
+    }
 }
 
 impl Invoke for World {
@@ -92,6 +111,12 @@ impl Steer for World {
             allocated: count,
             failure: None,
         }
+    }
+
+    fn set_snap_start(&self, revision: Arc<Revision>, is_on: bool) -> BoxFuture<'static, Result<(), SnapStartError>> {
+        self.snap_started.lock().insert(revision.id, is_on);
+        let outcome = self.snap_start.lock().clone();
+        Box::pin(async move { outcome })
     }
 
     fn retire(&self, revision: RevisionId) -> BoxFuture<'static, ()> {

@@ -5,6 +5,7 @@
 use std::time::Instant;
 
 use ephyra_core::id::{RequestId, Version};
+use ephyra_core::invocation::Origin;
 use ephyra_core::usage::{ColdUsage, UsageOutcome, UsageRecord, UsageSink as _};
 use ephyra_meter::{UsageLog, UsageOptions};
 
@@ -40,9 +41,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         );
         record.cold = Some(ColdUsage {
             queue_us: 51_234,
-            sandbox_us: 10_123,
+            environment_us: 10_123,
             boot_us: 20_234,
             init_us: 12_345,
+            restore_us: 0,
+            origin: Origin::Pool,
         });
     }
     Ok(())

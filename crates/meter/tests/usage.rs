@@ -8,6 +8,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use ephyra_core::id::{RequestId, Version};
+use ephyra_core::invocation::Origin;
 use ephyra_core::usage::{ColdUsage, UsageOutcome, UsageRecord, UsageSink as _};
 use ephyra_meter::{UsageLog, UsageOptions, UsageReader};
 use proptest::prelude::*;
@@ -159,7 +160,7 @@ proptest! {
         // Times are measured in microseconds at best.
         times in proptest::collection::vec((any::<u32>(), 0_u32..1_000_000_000), 1..5),
         sizes in any::<[u64; 5]>(),
-        cold in proptest::option::of(any::<[u64; 4]>()),
+        cold in proptest::option::of(any::<[u64; 5]>()),
     ) {
         let dir = tempfile::tempdir().unwrap();
         let log = open(dir.path());
@@ -170,7 +171,14 @@ proptest! {
             cpu_us: sizes[2],
             bytes_in: sizes[3],
             bytes_out: sizes[4],
-            cold: cold.map(|[queue_us, sandbox_us, boot_us, init_us]| ColdUsage { queue_us, sandbox_us, boot_us, init_us }),
+            cold: cold.map(|[queue_us, environment_us, boot_us, init_us, restore_us]| ColdUsage {
+                queue_us,
+                environment_us,
+                boot_us,
+                init_us,
+                restore_us,
+                origin: [Origin::Scratch, Origin::Pool, Origin::Zygote, Origin::Template][init_us as usize % 4],
+            }),
             outcome: if sizes[0] % 2 == 0 { UsageOutcome::Timeout } else { UsageOutcome::Error },
             ..record(i64::from(start) * 400)
         }).collect();

@@ -111,9 +111,10 @@ impl Environment for Fake {
                 _ => Ok(Bytes::from(self.number.to_string())),
             };
             let cold = (self.uses == 0).then_some(ColdStart {
-                sandbox: Duration::from_millis(10),
+                environment: Duration::from_millis(10),
                 boot: Duration::from_millis(20),
                 init: Duration::from_millis(70),
+                ..ColdStart::default()
             });
             self.uses += 1;
             let measures = Measures {
