@@ -1,14 +1,15 @@
 'use strict';
-// Frames over descriptor 3, version 1 of the protocol (crates/guest/PROTOCOL.md). All calls block: the socket is
+// Frames over descriptor 3, version 2 of the protocol (crates/guest/PROTOCOL.md). All calls block: the socket is
 // this process's only work while nothing runs, and its parts are small while something does.
 
 const fs = require('fs');
 
 const FD = 3;
-const VERSION = 1;
+const VERSION = 2;
 const HEADER = 8;
 const EVENT_HEAD = 32;
 const EVENT = 0x01;
+const CONFIGURE = 0x02;
 const CHUNK = 1 << 20;
 
 exports.BOOTED = 0x81;
@@ -108,8 +109,8 @@ exports.sendFault = (kind, id, fault) => {
 let lastMeta = '';
 let meta = {};
 
-/// Blocks until there is an event.
-exports.receive = () => {
+/// Blocks until there is a frame of this kind, with at least so many bytes in its body.
+function receiveFrame(kind, least) {
   let buffer = scratch;
   let filled = read(buffer, 0);
   while (filled < HEADER) {
@@ -123,10 +124,19 @@ exports.receive = () => {
   while (filled < total) {
     filled += read(buffer, filled);
   }
-  if (filled !== total || total < HEADER + EVENT_HEAD || buffer[4] !== EVENT || buffer[5] !== VERSION) {
-    writeAll(2, Buffer.from('the host sent what is not an event of protocol 1\n'));
+  if (filled !== total || total < HEADER + least || buffer[4] !== kind || buffer[5] !== VERSION) {
+    writeAll(2, Buffer.from(`the host sent another frame than protocol ${VERSION} has here\n`));
     process.reallyExit(70);
   }
+  return buffer.subarray(0, total);
+}
+
+/// Blocks until the host says which function this is.
+exports.receiveConfiguration = () => JSON.parse(receiveFrame(CONFIGURE, 2).toString('utf8', HEADER));
+
+/// Blocks until there is an event.
+exports.receive = () => {
+  const buffer = receiveFrame(EVENT, EVENT_HEAD);
   const digits = buffer.toString('hex', 8, 24);
   const payloadAt = HEADER + EVENT_HEAD + buffer.readUInt32LE(32);
   const text = buffer.toString('utf8', HEADER + EVENT_HEAD, payloadAt);
@@ -139,6 +149,6 @@ exports.receive = () => {
     requestIdBytes: Buffer.from(buffer.subarray(8, 24)),
     deadlineMs: buffer.readUInt32LE(24) + buffer.readUInt32LE(28) * 0x100000000,
     meta,
-    payload: buffer.toString('utf8', payloadAt, total),
+    payload: buffer.toString('utf8', payloadAt),
   };
 };

@@ -9,11 +9,11 @@ const log = require('./log');
 const { faultOf, Fault } = require('./faults');
 
 const { env } = process;
-// From Node 24 on Lambda knows no callbacks, and `context` has no `done`, `succeed` and `fail`.
-const hasCallbacks = !(Number(/nodejs(\d+)/.exec(env.AWS_EXECUTION_ENV || '')?.[1]) >= 24);
 const STREAMING = Symbol.for('aws.lambda.runtime.handler.streaming');
 
 let handler;
+// From Node 24 on Lambda knows no callbacks, and `context` has no `done`, `succeed` and `fail`.
+let hasCallbacks = true;
 // The invocation that runs: `{ id, bytes, isOver }`.
 let current = null;
 // What is to be done when the event loop has nothing left to do.
@@ -224,9 +224,15 @@ process.on('unhandledRejection', (reason) => {
   die('Unhandled Promise Rejection', fault, 128);
 });
 
-log.install();
+const load = require('./load');
+
 control.send(control.BOOTED);
-require('./load').load(env.LAMBDA_TASK_ROOT, env._HANDLER || '').then((loaded) => {
+const told = control.receiveConfiguration();
+Object.assign(env, told.variables);
+hasCallbacks = !(Number(/nodejs(\d+)/.exec(env.AWS_EXECUTION_ENV || '')?.[1]) >= 24);
+log.install();
+// One that was started with its variables goes by them: a wrapper script may have changed the handler.
+load.load(env.LAMBDA_TASK_ROOT, told.handler ?? env._HANDLER ?? '').then((loaded) => {
   if (!hasCallbacks && loaded[STREAMING] === undefined && loaded.length >= 3) {
     throw new Fault('Runtime.CallbackHandlerDeprecated',
       'AWS Lambda has removed support for callback-based function handlers starting with Node.js 24. You will need to '

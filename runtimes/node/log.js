@@ -5,9 +5,9 @@ const util = require('util');
 const { writeAll } = require('./control');
 
 const LEVELS = { TRACE: 1, DEBUG: 2, INFO: 3, WARN: 4, ERROR: 5, FATAL: 6 };
-const isJson = process.env.AWS_LAMBDA_LOG_FORMAT === 'JSON';
-const least = isJson ? LEVELS[process.env.AWS_LAMBDA_LOG_LEVEL] || LEVELS.INFO : 0;
 
+let isJson = false;
+let least = 0;
 let requestId;
 
 exports.setRequestId = (id) => {
@@ -52,8 +52,10 @@ function line(level, values) {
     : `${new Date().toISOString()}\t${requestId}\t${level}\t${util.format(...values)}`);
 }
 
-/// Puts Lambda's `console` in place.
+/// Puts Lambda's `console` in place, as the variables say.
 exports.install = () => {
+  isJson = process.env.AWS_LAMBDA_LOG_FORMAT === 'JSON';
+  least = isJson ? LEVELS[process.env.AWS_LAMBDA_LOG_LEVEL] || LEVELS.INFO : 0;
   const levels = { log: 'INFO', info: 'INFO', debug: 'DEBUG', warn: 'WARN', error: 'ERROR', fatal: 'FATAL' };
   for (const [name, level] of Object.entries(levels)) {
     console[name] = (...values) => line(level, values);

@@ -108,6 +108,19 @@ impl Channel {
         }
     }
 
+    /// Sends the configuration, a whole frame. The socket is fresh, so that it has room for all of it.
+    pub(crate) fn send_configuration(&self, frame: &[u8]) -> Result<(), ChannelError> {
+        let sent = rustix::io::retry_on_intr(|| rustix::net::send(&self.socket, frame, SendFlags::NOSIGNAL));
+        match sent.map_err(io::Error::from) {
+            Ok(count) if count == frame.len() => Ok(()),
+            Ok(_) => Err(ChannelError::Io(io::ErrorKind::WriteZero.into())),
+            Err(error) => match error.kind() {
+                io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => Err(ChannelError::Closed),
+                _ => Err(ChannelError::Io(error)),
+            },
+        }
+    }
+
     /// Sends an event: one system call when the socket takes it whole.
     pub(crate) async fn send_event(
         &mut self,

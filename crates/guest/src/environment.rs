@@ -38,6 +38,7 @@ pub(crate) struct Opening {
     pub(crate) runtime_arn: String,
     pub(crate) purpose: Purpose,
     pub(crate) log: Box<dyn LogStream>,
+    pub(crate) configuration: Vec<u8>,
 }
 
 /// One execution environment over its guest protocol.
@@ -48,6 +49,8 @@ pub struct GuestEnvironment {
     /// `None` once it is ended.
     controls: Option<Box<dyn Controls>>,
     protocol: Protocol,
+    /// What the runtime is told when it has booted: a whole frame.
+    configuration: Vec<u8>,
     watch: Watch,
     phase: Phase,
     /// The phases of the start, until the first invocation takes them.
@@ -81,6 +84,7 @@ impl GuestEnvironment {
             runtime_arn,
             purpose,
             log,
+            configuration,
         } = opening;
         let mut journal = Journal::new(log, &revision.logging);
         let start = Event::InitStart {
@@ -107,6 +111,7 @@ impl GuestEnvironment {
         Ok(Self {
             watch: Watch::open(sandbox.supervisor, sandbox.output, journal).map_err(failed)?,
             protocol,
+            configuration,
             revision,
             runtime,
             purpose,
@@ -181,10 +186,11 @@ impl GuestEnvironment {
         let Phase::Loading { started, mut booted } = self.phase else {
             return Ok(());
         };
-        let protocol = &mut self.protocol;
+        let (protocol, configuration) = (&mut self.protocol, &self.configuration);
         let loading = async {
             if booted.is_none() {
                 protocol.booted().await?;
+                protocol.configure(configuration)?;
                 booted = Some(Instant::now());
             }
             protocol.ready().await

@@ -1,11 +1,11 @@
-//! The frames of managed runtimes, version 1 (`PROTOCOL.md`): a pure codec.
+//! The frames of managed runtimes, version 2 (`PROTOCOL.md`): a pure codec.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use ephyra_core::id::RequestId;
 use ephyra_core::limits;
 
 /// The version of the protocol, in every header.
-pub const VERSION: u8 = 1;
+pub const VERSION: u8 = 2;
 /// The bytes of a header.
 pub const HEADER_BYTES: usize = 8;
 /// What stands before the meta of an event: request id, deadline, length of the meta, flags.
@@ -14,6 +14,8 @@ pub const EVENT_HEAD_BYTES: usize = 32;
 pub const FLAG_STREAMING: u32 = 1;
 /// The largest part of a stream in one frame, in bytes.
 pub const CHUNK_BYTES: usize = 1 << 20;
+/// The largest configuration, in bytes: 4 KB of variables escaped throughout, our own, and room.
+pub const CONFIGURATION_BYTES: usize = 64 * 1024;
 /// The longest name of an error's type or of a content type, in bytes.
 pub const NAME_BYTES: usize = 256;
 
@@ -26,7 +28,9 @@ const NAME_LENGTH_BYTES: usize = 2;
 pub enum Kind {
     /// Host to guest: run the handler.
     Event = 0x01,
-    /// The runtime is about to load the function.
+    /// Host to guest: become this function.
+    Configure = 0x02,
+    /// The runtime waits to be told which function it is.
     Booted = 0x81,
     /// The function is loaded.
     Ready = 0x82,
@@ -70,7 +74,7 @@ impl Kind {
     const fn limit(self) -> usize {
         const DOCUMENT: usize = NAME_LENGTH_BYTES + NAME_BYTES + limits::SYNC_RESPONSE_BYTES;
         match self {
-            Self::Event | Self::Booted | Self::Ready => 0,
+            Self::Event | Self::Configure | Self::Booted | Self::Ready => 0,
             Self::InitError => DOCUMENT,
             Self::Response => ID_BYTES + limits::SYNC_RESPONSE_BYTES,
             Self::Error | Self::StreamError | Self::FatalError => ID_BYTES + DOCUMENT,
@@ -93,7 +97,7 @@ impl Kind {
 /// A frame from the guest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Frame {
-    /// The runtime is about to load the function.
+    /// The runtime waits to be told which function it is.
     Booted,
     /// The function is loaded.
     Ready,
@@ -267,7 +271,7 @@ impl Body {
             Kind::StreamEnd => Frame::StreamEnd(reader.request_id()?),
             Kind::StreamError => Frame::StreamError(reader.request_id()?, reader.document()?),
             Kind::FatalError => Frame::FatalError(reader.request_id()?, reader.document()?),
-            Kind::Event => return Err(FrameError::Kind(kind as u8)),
+            Kind::Event | Kind::Configure => return Err(FrameError::Kind(kind as u8)),
         })
     }
 }
@@ -340,6 +344,19 @@ pub fn encode_event(
     buffer.extend_from_slice(&(if is_streaming { FLAG_STREAMING } else { 0 }).to_le_bytes());
     buffer.extend_from_slice(meta);
     Ok(())
+}
+
+/// A whole configuration frame around `body`, which is JSON. `None` when it is larger than [`CONFIGURATION_BYTES`].
+pub fn encode_configuration(body: &[u8]) -> Option<Vec<u8>> {
+    let length = u32::try_from(body.len()).ok()?;
+    if body.len() > CONFIGURATION_BYTES {
+        return None;
+    }
+    let mut frame = Vec::with_capacity(HEADER_BYTES + body.len());
+    frame.extend_from_slice(&length.to_le_bytes());
+    frame.extend_from_slice(&[Kind::Configure as u8, VERSION, 0, 0]);
+    frame.extend_from_slice(body);
+    Some(frame)
 }
 
 #[cfg(test)]
@@ -421,6 +438,7 @@ mod tests {
     #[test]
     fn breaches_are_told_apart() {
         check(0x01, b"", Err(FrameError::Kind(1)));
+        check(0x02, b"", Err(FrameError::Kind(2)));
         check(
             0x81,
             b"x",
@@ -436,10 +454,10 @@ mod tests {
             &[&ID[..], b"a\r\nb"].concat(),
             Err(FrameError::Malformed(Kind::StreamHead)),
         );
-        assert_eq!(decode(&[&[0, 0, 0, 0, 0x81, 2, 0, 0]]), Err(FrameError::Version(2)));
-        assert_eq!(decode(&[&[0, 0, 0, 0, 0x81, 1, 0, 1]]), Err(FrameError::Reserved));
+        assert_eq!(decode(&[&[0, 0, 0, 0, 0x81, 1, 0, 0]]), Err(FrameError::Version(1)));
+        assert_eq!(decode(&[&[0, 0, 0, 0, 0x81, 2, 0, 1]]), Err(FrameError::Reserved));
         assert_eq!(
-            decode(&[&[0xff, 0xff, 0xff, 0xff, 0x87, 1, 0, 0]]),
+            decode(&[&[0xff, 0xff, 0xff, 0xff, 0x87, 2, 0, 0]]),
             Err(FrameError::TooLong {
                 kind: Kind::StreamChunk,
                 length: u32::MAX
@@ -462,10 +480,18 @@ mod tests {
     fn an_event_is_laid_out_as_documented() {
         let mut buffer = vec![9; 3];
         encode_event(&mut buffer, RequestId::from_bytes(ID), 5, true, b"{}", 4).unwrap();
-        let mut want = vec![38, 0, 0, 0, 1, 1, 0, 0];
+        let mut want = vec![38, 0, 0, 0, 1, 2, 0, 0];
         want.extend_from_slice(&ID);
         want.extend_from_slice(&[5, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 1, 0, 0, 0, b'{', b'}']);
         assert_eq!(buffer, want);
+    }
+
+    #[test]
+    fn a_configuration_is_laid_out_as_documented_and_bounded() {
+        let frame = encode_configuration(b"{}").unwrap();
+        assert_eq!(frame, [2, 0, 0, 0, 2, 2, 0, 0, b'{', b'}']);
+        assert!(encode_configuration(&vec![b' '; CONFIGURATION_BYTES]).is_some());
+        assert_eq!(encode_configuration(&vec![b' '; CONFIGURATION_BYTES + 1]), None);
     }
 
     proptest! {

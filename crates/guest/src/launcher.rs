@@ -9,11 +9,11 @@ use ephyra_core::limits::INIT_SECONDS;
 use ephyra_core::logs::LogSink;
 use ephyra_core::revision::Revision;
 use ephyra_sandbox::sandbox::Sandbox;
-use ephyra_sandbox::supervisor::StartCommand;
 use futures_util::future::BoxFuture;
 
 use crate::environment::{GuestEnvironment, Opening};
-use crate::runtime::{Bootstrap, Runtime, RuntimeKind, command};
+use crate::runtime::{Bootstrap, Runtime, RuntimeKind};
+use crate::start;
 use crate::variables::{Credentials, variables};
 use crate::watch::now_ms;
 
@@ -62,11 +62,18 @@ impl Launcher {
         };
         let sandbox = self.builder.build(&revision, &runtime).await?;
         let stream = stream_name(&revision, &sandbox.id.simple(), now_ms());
-        let command = command(&revision, &runtime, bootstrap).map(|arguments| StartCommand {
-            arguments,
-            variables: variables(&revision, &runtime, purpose, &stream, &Credentials::random()),
-            directory: "/var/task".to_owned(),
-        });
+        let variables = variables(&revision, &runtime, purpose, &stream, &Credentials::random());
+        let (command, configuration) = if start::is_shared(&revision, &runtime) {
+            let command = start::shared(&revision, &runtime);
+            let known = command.as_ref().map_or(&[][..], |command| &command.variables);
+            let configuration = start::configuration(&revision, &variables, known);
+            (command, configuration)
+        } else {
+            let command = start::own(&revision, &runtime, bootstrap, variables);
+            (command, start::no_configuration())
+        };
+        let configuration = configuration
+            .ok_or_else(|| LaunchError::Sandbox("the function has more variables than can be told".to_owned()))?;
         let opening = Opening {
             log: self.logs.open(&revision.logging.group, &stream),
             runtime_version: version_of(&runtime),
@@ -74,6 +81,7 @@ impl Launcher {
             runtime,
             revision,
             purpose,
+            configuration,
         };
         let mut environment = GuestEnvironment::open(sandbox, opening)?;
         environment.initialise(command, self.init_limit).await?;

@@ -80,7 +80,7 @@ pub(crate) enum Protocol {
 }
 
 impl Protocol {
-    /// Resolves when the runtime is about to load the function.
+    /// Resolves when the runtime waits to be told which function it is.
     pub(crate) async fn booted(&mut self) -> Result<(), Broken> {
         match self {
             Self::Frames(channel) => match channel.receive().await? {
@@ -88,6 +88,20 @@ impl Protocol {
                 frame => Err(unexpected(&frame, "before it had booted")),
             },
             // It does not say: all of its start counts as loading.
+            Self::Api(_) => Ok(()),
+        }
+    }
+
+    /// Tells the runtime which function it is; `configuration` is a whole frame.
+    pub(crate) fn configure(&mut self, configuration: &[u8]) -> Result<(), Broken> {
+        match self {
+            Self::Frames(channel) => {
+                if channel.has_unread() {
+                    return Err(Broken::Breach("it spoke without being asked".to_owned()));
+                }
+                Ok(channel.send_configuration(configuration)?)
+            }
+            // It was started with all there is to know.
             Self::Api(_) => Ok(()),
         }
     }

@@ -61,6 +61,36 @@ impl Credentials {
     }
 }
 
+/// The variables that all functions of a runtime have in common, unless they set them to something else: those that act
+/// while an interpreter starts, and those that never differ.
+pub(crate) fn foundation(runtime: &Runtime) -> Vec<(String, String)> {
+    let mut all: Vec<(String, String)> = Vec::with_capacity(48);
+    let mut set = |name: &str, value: &str| all.push((name.to_owned(), value.to_owned()));
+    set("LANG", "en_US.UTF-8");
+    set("TZ", ":UTC");
+    set("PATH", &path(runtime));
+    set(
+        "LD_LIBRARY_PATH",
+        "/lib64:/usr/lib64:/var/runtime:/var/runtime/lib:/var/task:/var/task/lib:/opt/lib",
+    );
+    set("LAMBDA_TASK_ROOT", "/var/task");
+    set("LAMBDA_RUNTIME_DIR", "/var/runtime");
+    match runtime.kind {
+        RuntimeKind::Python => set("PYTHONPATH", "/var/runtime"),
+        RuntimeKind::Node => {
+            let version = runtime.identifier.trim_start_matches("nodejs");
+            let major = version.split('.').next().unwrap_or_default();
+            let path = format!(
+                "/opt/nodejs/node{major}/node_modules:/opt/nodejs/node_modules:/var/runtime/node_modules:\
+                 /var/runtime:/var/task"
+            );
+            set("NODE_PATH", &path);
+        }
+        RuntimeKind::Provided => {}
+    }
+    all
+}
+
 /// The variables of a guest that runs `revision` with `runtime` and logs to `log_stream`.
 pub fn variables(
     revision: &Revision,
@@ -71,18 +101,9 @@ pub fn variables(
 ) -> Vec<(String, String)> {
     let region = revision.function_arn.split(':').nth(3).unwrap_or_default();
     let logging = &revision.logging;
-    let mut all: Vec<(String, String)> = Vec::with_capacity(32 + revision.variables.len());
+    let mut all = foundation(runtime);
     let mut set = |name: &str, value: &str| all.push((name.to_owned(), value.to_owned()));
 
-    set("LANG", "en_US.UTF-8");
-    set("TZ", ":UTC");
-    set("PATH", &path(runtime));
-    set(
-        "LD_LIBRARY_PATH",
-        "/lib64:/usr/lib64:/var/runtime:/var/runtime/lib:/var/task:/var/task/lib:/opt/lib",
-    );
-    set("LAMBDA_TASK_ROOT", "/var/task");
-    set("LAMBDA_RUNTIME_DIR", "/var/runtime");
     set("_HANDLER", &revision.handler);
     set("AWS_REGION", region);
     set("AWS_DEFAULT_REGION", region);
@@ -114,23 +135,6 @@ pub fn variables(
     } else {
         set("AWS_EXECUTION_ENV", &format!("AWS_Lambda_{}", revision.runtime));
     }
-    match runtime.kind {
-        RuntimeKind::Python => set("PYTHONPATH", "/var/runtime"),
-        RuntimeKind::Node => {
-            let major = revision
-                .runtime
-                .trim_start_matches("nodejs")
-                .split('.')
-                .next()
-                .unwrap_or_default();
-            let path = format!(
-                "/opt/nodejs/node{major}/node_modules:/opt/nodejs/node_modules:/var/runtime/node_modules:\
-                 /var/runtime:/var/task"
-            );
-            set("NODE_PATH", &path);
-        }
-        RuntimeKind::Provided => {}
-    }
 
     for (name, value) in &revision.variables {
         match all.iter_mut().find(|(ours, _)| ours == name) {
@@ -153,7 +157,7 @@ fn path(runtime: &Runtime) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::collections::HashMap;
 
     use ephyra_core::id::{RevisionId, Version};
@@ -162,7 +166,7 @@ mod tests {
     use super::*;
     use crate::runtime::{Bootstrap, command};
 
-    fn revision(runtime: &str, user: &[(&str, &str)]) -> Revision {
+    pub(crate) fn revision(runtime: &str, user: &[(&str, &str)]) -> Revision {
         Revision {
             id: RevisionId::from_bytes([0; 16]),
             function: "work".parse().unwrap(),
@@ -188,7 +192,7 @@ mod tests {
         }
     }
 
-    fn runtime(identifier: &str, kind: RuntimeKind, executable: &str) -> Runtime {
+    pub(crate) fn runtime(identifier: &str, kind: RuntimeKind, executable: &str) -> Runtime {
         Runtime {
             identifier: identifier.to_owned(),
             kind,

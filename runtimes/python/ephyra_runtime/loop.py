@@ -11,6 +11,8 @@ from json import JSONDecoder, JSONEncoder
 
 _CONTROL = 3
 _EVENT = 0x01
+_CONFIGURE = 0x02
+_VERSION = 2
 _BOOTED = 0x81
 _READY = 0x82
 _INIT_ERROR = 0x83
@@ -104,7 +106,7 @@ class LambdaContext:
 
 def _send(kind, head=b"", body=b""):
     length = len(head) + len(body)
-    parts = [length.to_bytes(4, "little") + bytes((kind, 1, 0, 0)) + head, body]
+    parts = [length.to_bytes(4, "little") + bytes((kind, _VERSION, 0, 0)) + head, body]
     left = _HEADER + length - os.writev(_CONTROL, parts)
     if left:
         rest = memoryview(b"".join(parts))
@@ -112,8 +114,8 @@ def _send(kind, head=b"", body=b""):
             left -= os.write(_CONTROL, rest[len(rest) - left:])
 
 
-def _receive():
-    """The next event's identifier, deadline, meta and payload; ends the process when the host has gone."""
+def _receive_frame(kind, least):
+    """A frame of this kind with at least so many bytes in its body; ends the process when the host has gone."""
     data = os.read(_CONTROL, 65536)
     while len(data) < _HEADER:
         more = os.read(_CONTROL, 65536)
@@ -131,9 +133,15 @@ def _receive():
                 os._exit(0)
             filled += count
         data = whole
-    if data[4] != _EVENT or data[5] != 1 or len(data) != total or total < _HEADER + _EVENT_HEAD:
-        sys.stderr.write("the host sent what is not an event of protocol 1\n")
+    if data[4] != kind or data[5] != _VERSION or len(data) != total or total < _HEADER + least:
+        sys.stderr.write("the host sent another frame than protocol %d has here\n" % _VERSION)
         os._exit(70)
+    return data
+
+
+def _receive():
+    """The next event's identifier, deadline, meta and payload."""
+    data = _receive_frame(_EVENT, _EVENT_HEAD)
     meta_at = _HEADER + _EVENT_HEAD
     payload_at = meta_at + int.from_bytes(data[32:36], "little")
     return data[8:24], int.from_bytes(data[24:32], "little"), data[meta_at:payload_at], data[payload_at:]
@@ -238,6 +246,17 @@ def _answer(handler, identifier_bytes, deadline_ms, meta, payload):
     _send(_RESPONSE, identifier_bytes, body)
 
 
+def _configure():
+    """Becomes the function that the host says; returns the handler's name."""
+    told = _decode(str(_receive_frame(_CONFIGURE, 2)[_HEADER:], "utf-8"))
+    variables = told["variables"]
+    _environ.update(variables)
+    if "TZ" in variables:
+        time.tzset()
+    # One that was started with its variables goes by them: a wrapper script may have changed the handler.
+    return told.get("handler", _environ.get("_HANDLER", ""))
+
+
 def main():
     """Loads the function, then serves events until the host goes."""
     global request_id
@@ -245,6 +264,7 @@ def main():
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(line_buffering=True)
     _send(_BOOTED)
+    handler = _configure()
     if "logging" in sys.modules:
         from ephyra_runtime import logs
 
@@ -252,7 +272,7 @@ def main():
     else:
         sys.meta_path.insert(0, LoggingHook())
     try:
-        handler = _load(_environ.get("_HANDLER", ""))
+        handler = _load(handler)
     except Exception:
         _fail(_INIT_ERROR, b"", "")
         sys.exit(1)

@@ -64,9 +64,9 @@ async fn a_flood_of_output_is_read_no_faster_than_its_pace() {
 
 #[tokio::test]
 async fn an_answer_without_end_does_not_hold_up_the_deadline() {
-    let part = "(16).to_bytes(4, 'little') + bytes((0x87, 1, 0, 0)) + id";
+    let part = "(16).to_bytes(4, 'little') + bytes((0x87, 2, 0, 0)) + id";
     let source = format!(
-        "send(0x81); send(0x82); id = event(); send(0x86, id + b'a/b')\nparts = ({part}) * 8192\n\
+        "boot(); id = event(); send(0x86, id + b'a/b')\nparts = ({part}) * 8192\n\
          while True: os.write(3, parts)"
     );
     let rig = Rig::scripted(&source).timeout(1);
@@ -119,7 +119,7 @@ async fn an_idle_environment_tells_of_its_death() {
         .unwrap();
     environment.end().await;
 
-    let rig = Rig::scripted("send(0x81); send(0x82); time.sleep(0.1); send(0x84, bytes(16)); time.sleep(60)");
+    let rig = Rig::scripted("boot(); time.sleep(0.1); send(0x84, bytes(16)); time.sleep(60)");
     let mut environment = rig.launch().await;
     tokio::time::timeout(Duration::from_secs(10), environment.died())
         .await
@@ -161,19 +161,17 @@ async fn breaches_of_the_protocol_end_the_environment() {
             "RESPONSE which is not about this invocation",
         ),
         ("send(0x82)", "READY which is not about this invocation"),
-        ("send(0x84, id, version=2)", "a frame of version 2"),
+        ("send(0x84, id, version=1)", "a frame of version 1"),
         ("send(0x99, id)", "a frame of the unknown kind 0x99"),
         ("send(0x87, id + b'x')", "a stream without a head"),
         ("send(0x86, id + b'a/b'); send(0x86, id + b'a/b')", "a second answer"),
         (
-            "os.write(3, (0xffffffff).to_bytes(4, 'little') + bytes((0x87, 1, 0, 0)))",
+            "os.write(3, (0xffffffff).to_bytes(4, 'little') + bytes((0x87, 2, 0, 0)))",
             "a frame of kind StreamChunk with 4294967295 bytes",
         ),
         ("os.write(3, b'GET / HTTP/1.1\\r\\n\\r\\n')", "a frame of version 32"),
     ] {
-        let rig = Rig::scripted(&format!(
-            "send(0x81); send(0x82); id = event(); {script}; time.sleep(60)"
-        ));
+        let rig = Rig::scripted(&format!("boot(); id = event(); {script}; time.sleep(60)"));
         let (environment, execution) = rig.once("{}").await;
         let (kind, document) = failure(&execution);
         assert_eq!(kind, "Runtime.ExitError");
@@ -189,7 +187,7 @@ async fn breaches_of_the_protocol_end_the_environment() {
 #[tokio::test]
 async fn an_answer_after_the_answer_ends_the_environment() {
     let rig = Rig::scripted(
-        "send(0x81); send(0x82); id = event(); os.write(3, (b'\\x11\\0\\0\\0\\x84\\1\\0\\0' + id + b'1') * 2); event(); time.sleep(60)",
+        "boot(); id = event(); os.write(3, (b'\\x11\\0\\0\\0\\x84\\2\\0\\0' + id + b'1') * 2); event(); time.sleep(60)",
     );
     let (environment, execution) = rig.once("{}").await;
     assert_eq!(answer(&execution), 1);

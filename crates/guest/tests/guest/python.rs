@@ -484,3 +484,55 @@ async fn a_wrapper_goes_before_the_runtime() {
             .ends_with("exit status 127")
     );
 }
+
+/// What a function sees when it is told its variables and when it is started with them.
+async fn sights(rig: impl Fn() -> Rig, at_start: (&str, &str)) -> [Value; 2] {
+    let told = rig().variable("TZ", "Asia/Tokyo").variable("MINE", "é\n\"");
+    let own = rig()
+        .variable("TZ", "Asia/Tokyo")
+        .variable("MINE", "é\n\"")
+        .variable(at_start.0, at_start.1);
+    let mut sights = [answer(&told.once("{}").await.1), answer(&own.once("{}").await.1)];
+    assert_eq!(sights[1]["env"][at_start.0], at_start.1);
+    for (sight, rig) in sights.iter_mut().zip([&told, &own]) {
+        let folder = rig.folder.path().to_str().unwrap();
+        *sight = serde_json::from_str(&sight.to_string().replace(folder, "TASK")).unwrap();
+        let env = sight["env"].as_object_mut().unwrap();
+        env.remove(at_start.0);
+        // What differs from one environment to the next; `LD_LIBRARY_PATH` is the rig's own.
+        for name in [
+            "AWS_ACCESS_KEY_ID",
+            "AWS_SECRET_ACCESS_KEY",
+            "AWS_SESSION_TOKEN",
+            "AWS_LAMBDA_LOG_STREAM_NAME",
+            "LD_LIBRARY_PATH",
+        ] {
+            assert!(env.remove(name).is_some(), "{name}");
+        }
+    }
+    sights
+}
+
+#[tokio::test]
+async fn variables_are_seen_the_same_whether_told_or_started_with() {
+    let source = "import os, sys, time\nhour = time.localtime(0).tm_hour\n\
+        def handler(e, c): return {'hour': hour, 'env': dict(os.environ), 'argv': sys.argv, 'path': sys.path,\n\
+            'cwd': os.getcwd(), 'flags': str(sys.flags), 'real': os.popen('printenv MINE TZ').read()}";
+    let [told, own] = sights(|| Rig::python("app.handler", source), ("MALLOC_ARENA_MAX", "2")).await;
+    assert_eq!((&told["hour"], &told["env"]["MINE"]), (&json!(9), &json!("é\n\"")));
+    assert_eq!(told["real"], "é\n\"\nAsia/Tokyo\n");
+    assert_eq!(told, own);
+
+    let source = "const hour = new Date(0).getHours();\n\
+        exports.handler = async () => ({ hour, env: { ...process.env }, argv: process.argv, execArgv: process.execArgv,\n\
+            cwd: process.cwd(), paths: module.paths, main: require.main.filename,\n\
+            real: require('child_process').execSync('printenv MINE TZ').toString() });";
+    let [told, own] = sights(
+        || Rig::node("app.handler", &[("app.js", source)]),
+        ("UV_THREADPOOL_SIZE", "4"),
+    )
+    .await;
+    assert_eq!((&told["hour"], &told["env"]["MINE"]), (&json!(9), &json!("é\n\"")));
+    assert_eq!(told["real"], "é\n\"\nAsia/Tokyo\n");
+    assert_eq!(told, own);
+}

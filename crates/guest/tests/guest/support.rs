@@ -251,7 +251,8 @@ impl Rig {
     /// A guest of a managed runtime that says on descriptor 3 what a script has it say.
     pub(crate) fn scripted(source: &str) -> Self {
         let preamble = "#!/usr/bin/env python3\nimport os, sys, time\n\
-            def send(kind, body=b'', version=1): os.write(3, len(body).to_bytes(4, 'little') + bytes((kind, version, 0, 0)) + body)\n\
+            def send(kind, body=b'', version=2): os.write(3, len(body).to_bytes(4, 'little') + bytes((kind, version, 0, 0)) + body)\n\
+            def boot(): send(0x81); os.read(3, 1 << 17); send(0x82)\n\
             def event(): return os.read(3, 1 << 16)[8:24]\n";
         let mut rig = Self::new(python(), "app.handler", &[]);
         rig.runtime.executable = rig.script("guest", &format!("{preamble}{source}"));
