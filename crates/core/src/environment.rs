@@ -49,7 +49,8 @@ pub trait Launcher: Send + Sync + 'static {
 
 /// A started environment. Dropping it ends it: its processes die and everything it held is given back.
 pub trait Environment: Send + 'static {
-    /// Runs one invocation to its end, deadline included. The environment comes back when it can be used again.
+    /// Runs one invocation to its end, deadline included. The environment comes back when it can be used again; while
+    /// something of the invocation goes on behind the answer it comes out of [`Execution::after`] instead.
     fn invoke(self: Box<Self>, invocation: Invocation)
     -> BoxFuture<'static, (Option<Box<dyn Environment>>, Execution)>;
 
@@ -78,6 +79,27 @@ pub struct Execution {
     pub log_tail: Option<bytes::Bytes>,
     /// Time and resources; `queued` as the environment saw it.
     pub measures: Measures,
+    /// What goes on behind the answer: extensions that finish, or that are told of the environment's end.
+    pub after: Option<After>,
+}
+
+/// The rest of an invocation that is already answered, bounded in time. Dropped, it ends the environment.
+pub struct After(pub BoxFuture<'static, Completion>);
+
+impl std::fmt::Debug for After {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("After")
+    }
+}
+
+/// How an invocation ended whose answer was given before.
+pub struct Completion {
+    /// The environment, when it can be used again.
+    pub environment: Option<Box<dyn Environment>>,
+    /// The measures of the whole invocation: these are billed.
+    pub measures: Measures,
+    /// What failed after the answer; the caller never hears of it.
+    pub failure: Option<FunctionError>,
 }
 
 /// Why an environment could not be started, by no fault of the function.

@@ -35,6 +35,7 @@ impl Environment for Instantly {
             result: Ok(call.payload),
             log_tail: None,
             measures: Measures::default(),
+            after: None,
         };
         Box::pin(async { (Some(self as Box<dyn Environment>), execution) })
     }

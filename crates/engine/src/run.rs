@@ -3,10 +3,12 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use ephyra_core::environment::{Environment, Execution};
-use ephyra_core::invocation::{Invocation, InvokeError, Measures, Outcome, ThrottleReason, billed_ms};
+use ephyra_core::environment::{After, Completion, Environment};
+use ephyra_core::id::RequestId;
+use ephyra_core::invocation::{FunctionError, Invocation, InvokeError, Measures, Outcome, ThrottleReason, billed_ms};
 use ephyra_core::revision::Revision;
 use ephyra_core::usage::{ColdUsage, UsageOutcome, UsageRecord};
+use futures_util::future::BoxFuture;
 use tokio::sync::oneshot;
 
 use crate::engine::{Inner, now};
@@ -27,6 +29,26 @@ pub(crate) struct Granted {
     pub(crate) is_cold: bool,
 }
 
+/// What is known of an invocation besides what its environment measures.
+struct Ran {
+    request_id: RequestId,
+    revision: Arc<Revision>,
+    start_ms: i64,
+    queued: Duration,
+    is_cold: bool,
+}
+
+impl Ran {
+    /// The environment tells of its start at its first use; whether this invocation paid for it is known here alone.
+    fn measures(&self, mut measures: Measures) -> Measures {
+        measures.queued = self.queued;
+        if !self.is_cold && measures.cold.take().is_some() {
+            measures.billed_ms = billed_ms(measures.duration);
+        }
+        measures
+    }
+}
+
 impl Inner {
     pub(crate) async fn run(self: Arc<Self>, invocation: Invocation) -> Result<Outcome, InvokeError> {
         let revision = Arc::clone(&invocation.revision);
@@ -36,26 +58,72 @@ impl Inner {
                 self.meters.throttled(*reason);
             }
         })?;
-        let queued = now().saturating_duration_since(invocation.received);
-        let start_ms = unix_ms();
-        let (environment, execution) = tokio::select! {
+        let ran = Ran {
+            request_id,
+            queued: now().saturating_duration_since(invocation.received),
+            start_ms: unix_ms(),
+            is_cold: granted.is_cold,
+            revision,
+        };
+        let hold = granted.hold;
+        let (environment, mut execution) = tokio::select! {
             biased;
             done = granted.environment.invoke(invocation) => done,
             () = self.cut.wait() => return Err(InvokeError::Draining),
         };
-        granted.hold.give_back(environment);
+        let executed_version = ran.revision.version;
+        let measures = ran.measures(execution.measures);
+        match execution.after.take() {
+            None => {
+                hold.give_back(environment);
+                self.account(&ran, &measures, execution.result.as_ref().err());
+            }
+            Some(After(rest)) => {
+                let answered = (measures, execution.result.as_ref().err().cloned());
+                self.runtime
+                    .spawn(Arc::clone(&self).complete(ran, hold, rest, answered));
+            }
+        }
+        Ok(Outcome {
+            executed_version,
+            result: execution.result,
+            log_tail: execution.log_tail,
+            measures,
+        })
+    }
 
-        let measures = measures(&execution, granted.is_cold, queued);
-        let outcome = match &execution.result {
-            Ok(_) => UsageOutcome::Success,
-            Err(error) if error.error_type == TIMED_OUT => UsageOutcome::Timeout,
-            Err(_) => UsageOutcome::Error,
+    /// Waits for what goes on behind an answer. Until then the environment is in use, and nothing is accounted.
+    async fn complete(
+        self: Arc<Self>,
+        ran: Ran,
+        hold: Hold,
+        rest: BoxFuture<'static, Completion>,
+        (measures, error): (Measures, Option<FunctionError>),
+    ) {
+        let completion = tokio::select! {
+            biased;
+            completion = rest => completion,
+            // What was answered is accounted as far as it came.
+            () = self.cut.wait() => return self.account(&ran, &measures, error.as_ref()),
+        };
+        hold.give_back(completion.environment);
+        let error = error.or(completion.failure);
+        self.account(&ran, &ran.measures(completion.measures), error.as_ref());
+    }
+
+    /// Writes the usage record and the metrics of an invocation that is over.
+    fn account(&self, ran: &Ran, measures: &Measures, error: Option<&FunctionError>) {
+        let revision = &ran.revision;
+        let outcome = match error {
+            None => UsageOutcome::Success,
+            Some(error) if error.error_type == TIMED_OUT => UsageOutcome::Timeout,
+            Some(_) => UsageOutcome::Error,
         };
         self.usage.record(&UsageRecord {
-            request_id,
+            request_id: ran.request_id,
             function: revision.function.clone(),
             version: revision.version,
-            start_ms,
+            start_ms: ran.start_ms,
             duration_ms: measures.duration.as_secs_f64() * 1000.0,
             billed_ms: measures.billed_ms,
             memory_mb: revision.memory_mb,
@@ -65,7 +133,7 @@ impl Inner {
             bytes_in: measures.bytes_in,
             bytes_out: measures.bytes_out,
             cold: measures.cold.map(|cold| ColdUsage {
-                queue_us: micros(waiting(queued, cold)),
+                queue_us: micros(waiting(ran.queued, cold)),
                 environment_us: micros(cold.environment),
                 boot_us: micros(cold.boot),
                 init_us: micros(cold.init),
@@ -74,13 +142,7 @@ impl Inner {
             }),
             outcome,
         });
-        self.meters.ran(&revision.function, outcome, &measures);
-        Ok(Outcome {
-            executed_version: revision.version,
-            result: execution.result,
-            log_tail: execution.log_tail,
-            measures,
-        })
+        self.meters.ran(&revision.function, outcome, measures);
     }
 
     /// An environment that was idle, or the first that is freed or started.
@@ -145,16 +207,6 @@ fn refused(refusal: Refusal) -> InvokeError {
             "the function needs {needs_mb} MB, and this machine gives {limit_mb} MB to all environments together"
         )),
     }
-}
-
-/// The environment tells of its start at its first use; whether this invocation paid for it is known here alone.
-fn measures(execution: &Execution, is_cold: bool, queued: Duration) -> Measures {
-    let mut measures = execution.measures;
-    measures.queued = queued;
-    if !is_cold && measures.cold.take().is_some() {
-        measures.billed_ms = billed_ms(measures.duration);
-    }
-    measures
 }
 
 fn micros(duration: Duration) -> u64 {

@@ -307,6 +307,7 @@ impl GuestEnvironment {
                 .map_err(|failure| failure.to_error(Some(invocation.request_id), self.revision.timeout_seconds)),
             log_tail: self.watch.journal.take_tail(),
             measures,
+            after: None,
         };
         self.cold = None;
         if is_usable {

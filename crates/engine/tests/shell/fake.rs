@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use ephyra_core::digest::Digest;
-use ephyra_core::environment::{Environment, Execution, LaunchError, Launcher, Purpose};
+use ephyra_core::environment::{After, Completion, Environment, Execution, LaunchError, Launcher, Purpose};
 use ephyra_core::id::{FunctionName, RequestId, RevisionId, Version};
 use ephyra_core::invocation::{ColdStart, FunctionError, Invocation, Measures};
 use ephyra_core::revision::{LogFormat, LogLevel, Logging, Revision};
@@ -86,8 +86,8 @@ impl Launcher for FakeLauncher {
 }
 
 impl Environment for Fake {
-    /// The event says how it runs: `MILLISECONDS`, and `exit` or `timeout` behind it; the answer is the environment's
-    /// number.
+    /// The event says how it runs: `MILLISECONDS`, and behind it `exit`, `timeout`, or `after` and how long something
+    /// goes on behind the answer; the answer is the environment's number.
     fn invoke(
         mut self: Box<Self>,
         invocation: Invocation,
@@ -123,15 +123,29 @@ impl Environment for Fake {
                 cold,
                 ..Measures::default()
             };
-            let environment = result.is_ok().then_some(self as Box<dyn Environment>);
-            (
-                environment,
-                Execution {
-                    result,
-                    log_tail: None,
-                    measures,
-                },
-            )
+            let mut environment = result.is_ok().then_some(self as Box<dyn Environment>);
+            let after = (how == Some("after")).then(|| {
+                let more = Duration::from_millis(words.next().and_then(|word| word.parse().ok()).unwrap_or(0));
+                let environment = environment.take();
+                After(Box::pin(async move {
+                    tokio::time::sleep(more).await;
+                    Completion {
+                        environment,
+                        measures: Measures {
+                            duration: measures.duration + more,
+                            ..measures
+                        },
+                        failure: None,
+                    }
+                }))
+            });
+            let execution = Execution {
+                result,
+                log_tail: None,
+                measures,
+                after,
+            };
+            (environment, execution)
         })
     }
 

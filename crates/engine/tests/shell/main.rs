@@ -67,6 +67,31 @@ async fn an_environment_is_used_again_and_only_its_first_use_is_cold() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_goes_on_behind_an_answer_keeps_the_environment_and_the_account_open() {
+    let (engine, world) = engine(|_| {});
+    let function = revision("a", 128);
+    let outcome = engine.invoke(call(&function, "10 after 500")).await.unwrap();
+    assert_eq!(
+        (served_by(&outcome), outcome.measures.duration),
+        (1, Duration::from_millis(10))
+    );
+    assert_eq!(
+        (engine.snapshot().busy, world.records.lock().len()),
+        (1, 0),
+        "it goes on"
+    );
+    let other = engine.invoke(call(&function, "1")).await.unwrap();
+    assert_eq!(served_by(&other), 2, "the first is not free yet");
+    until(|| engine.snapshot().idle == 2).await;
+    assert_eq!(world.records.lock()[1].duration_ms, 510.0);
+    // What is cut off is accounted as far as it came.
+    engine.invoke(call(&function, "10 after 5000000")).await.unwrap();
+    assert!(!engine.drain().await, "one was broken off");
+    until(|| world.records.lock().len() == 3).await;
+    assert_eq!(world.records.lock()[2].duration_ms, 10.0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_cold_request_takes_whichever_environment_comes_first() {
     let (engine, world) = engine(|_| {});
     let function = revision("a", 128);
