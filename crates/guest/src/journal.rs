@@ -10,7 +10,7 @@ use crate::lines::Lines;
 use crate::platform::Event;
 
 /// One environment's log.
-pub(crate) struct Journal {
+pub struct Journal {
     lines: Lines,
     log: Log,
 }
@@ -25,7 +25,8 @@ struct Log {
 }
 
 impl Journal {
-    pub(crate) fn new(stream: Box<dyn LogStream>, logging: &Logging) -> Self {
+    /// A journal that writes to `stream` what `logging` keeps.
+    pub fn new(stream: Box<dyn LogStream>, logging: &Logging) -> Self {
         let log = Log {
             stream,
             format: logging.format,
@@ -42,33 +43,33 @@ impl Journal {
     }
 
     /// Begins to keep the last 4 KB, when they are wanted; `with_init` keeps what initialisation has logged among them.
-    pub(crate) fn begin_tail(&mut self, is_wanted: bool, with_init: bool) {
+    pub fn begin_tail(&mut self, is_wanted: bool, with_init: bool) {
         let init = self.log.tail.take().filter(|_| with_init);
         self.log.tail = is_wanted.then(|| init.unwrap_or_default());
     }
 
     /// Takes the tail.
-    pub(crate) fn take_tail(&mut self) -> Option<Bytes> {
+    pub fn take_tail(&mut self) -> Option<Bytes> {
         let tail = self.log.tail.take()?;
         let start = tail.len().saturating_sub(LOG_TAIL_BYTES);
         Some(Bytes::from(tail).slice(start..))
     }
 
     /// Takes what the guest has written; says how many ends of lines, within an event or after it, are in it.
-    pub(crate) fn write(&mut self, bytes: &[u8], now_ms: i64) -> usize {
+    pub fn write(&mut self, bytes: &[u8], now_ms: i64) -> usize {
         let Self { lines, log } = self;
         lines.feed(bytes, |line| log.guest_line(line, now_ms));
         bytes.iter().filter(|byte| matches!(byte, b'\n' | b'\r')).count()
     }
 
     /// Takes an unfinished line for a whole one.
-    pub(crate) fn finish_line(&mut self, now_ms: i64) {
+    pub fn finish_line(&mut self, now_ms: i64) {
         let Self { lines, log } = self;
         lines.finish(|line| log.guest_line(line, now_ms));
     }
 
     /// Logs an event of the platform, if its level is kept.
-    pub(crate) fn platform(&mut self, event: Event<'_>, now_ms: i64) {
+    pub fn platform(&mut self, event: Event<'_>, now_ms: i64) {
         let text = match self.log.format {
             LogFormat::Text => event.to_text(),
             LogFormat::Json if event.level() >= self.log.system_level => event.to_json(&to_time(now_ms)),
@@ -80,14 +81,14 @@ impl Journal {
     }
 
     /// Logs a line of the platform that exists as text alone.
-    pub(crate) fn platform_text(&mut self, text: &str, now_ms: i64) {
+    pub fn platform_text(&mut self, text: &str, now_ms: i64) {
         if self.log.format == LogFormat::Text {
             self.log.append(text.as_bytes(), now_ms);
         }
     }
 
     /// Hands what is buffered to those who follow.
-    pub(crate) fn flush(&mut self) {
+    pub fn flush(&mut self) {
         if std::mem::take(&mut self.log.is_dirty) {
             self.log.stream.flush();
         }
@@ -123,7 +124,7 @@ impl Log {
 }
 
 /// Milliseconds since 1970 as RFC 3339 with milliseconds.
-pub(crate) fn to_time(now_ms: i64) -> String {
+pub fn to_time(now_ms: i64) -> String {
     jiff::Timestamp::from_millisecond(now_ms)
         .map(|time| format!("{time:.3}"))
         .unwrap_or_default()

@@ -100,7 +100,7 @@ impl Launch for Launcher {
 }
 
 /// `YYYY/MM/DD/[VERSION]` and the environment's 32 hexadecimal digits.
-fn stream_name(revision: &Revision, environment: &str, now_ms: i64) -> String {
+pub fn stream_name(revision: &Revision, environment: &str, now_ms: i64) -> String {
     let day = jiff::Timestamp::from_millisecond(now_ms).unwrap_or_default();
     format!("{}/[{}]{environment}", day.strftime("%Y/%m/%d"), revision.version)
 }

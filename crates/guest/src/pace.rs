@@ -12,7 +12,7 @@ const SHORTEST: Duration = Duration::from_millis(2);
 
 /// An allowance that is spent and comes back with time.
 #[derive(Debug)]
-pub(crate) struct Pace {
+pub struct Pace {
     burst: u64,
     bytes_per_second: u64,
     /// What was spent and has not come back yet, in bytes.
@@ -23,7 +23,7 @@ pub(crate) struct Pace {
 
 impl Pace {
     /// An allowance of `burst` bytes, of which `bytes_per_second` (not 0) come back in a second.
-    pub(crate) const fn new(burst: u64, bytes_per_second: u64) -> Self {
+    pub const fn new(burst: u64, bytes_per_second: u64) -> Self {
         Self {
             burst,
             bytes_per_second,
@@ -33,20 +33,20 @@ impl Pace {
     }
 
     /// Gives the whole allowance back.
-    pub(crate) const fn renew(&mut self) {
+    pub const fn renew(&mut self) {
         self.spent = 0;
         self.at = None;
     }
 
     /// Spends for `bytes` in so many pieces.
-    pub(crate) fn spend(&mut self, bytes: usize, pieces: usize) {
+    pub fn spend(&mut self, bytes: usize, pieces: usize) {
         let pieces = (pieces as u64).saturating_mul(PIECE_BYTES);
         self.spent = self.spent.saturating_add(bytes as u64).saturating_add(pieces);
     }
 
     /// How long to wait before more is spent; `None` when it may be now. `clock` does not go back, and is asked only
     /// when something was spent.
-    pub(crate) fn wait(&mut self, clock: impl FnOnce() -> Instant) -> Option<Duration> {
+    pub fn wait(&mut self, clock: impl FnOnce() -> Instant) -> Option<Duration> {
         if self.spent == 0 {
             self.at = None;
             return None;

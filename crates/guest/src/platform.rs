@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 /// Something that the platform logs.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Event<'a> {
+pub enum Event<'a> {
     /// An environment begins to initialise.
     InitStart {
         runtime: &'a str,
@@ -49,7 +49,7 @@ pub(crate) enum Event<'a> {
 
 /// How a phase ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Status<'a> {
+pub enum Status<'a> {
     Success,
     /// The function raised an error: said in JSON, but not in text, where AWS keeps silent about it.
     Failure(&'a str),
@@ -60,12 +60,17 @@ pub(crate) enum Status<'a> {
 
 /// The figures of a report.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Figures {
-    pub(crate) duration: Duration,
-    pub(crate) billed_ms: u64,
-    pub(crate) memory_mb: u32,
-    pub(crate) peak_memory_mb: u64,
-    pub(crate) init: Option<Duration>,
+pub struct Figures {
+    /// From delivery to the end of the answer.
+    pub duration: Duration,
+    /// What is billed, in milliseconds.
+    pub billed_ms: u64,
+    /// The function's memory in MB.
+    pub memory_mb: u32,
+    /// The most that was used of it, in MB.
+    pub peak_memory_mb: u64,
+    /// The initialisation, when it belongs to this invocation.
+    pub init: Option<Duration>,
 }
 
 impl Status<'_> {

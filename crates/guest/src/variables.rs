@@ -52,7 +52,8 @@ impl Credentials {
         }
     }
 
-    pub(crate) fn random() -> Self {
+    /// Credentials that nobody has had before.
+    pub fn random() -> Self {
         let mut entropy = [0; 64];
         for part in entropy.chunks_mut(16) {
             part.copy_from_slice(EnvironmentId::new().as_bytes());
@@ -99,9 +100,45 @@ pub fn variables(
     log_stream: &str,
     credentials: &Credentials,
 ) -> Vec<(String, String)> {
+    let mut all = foundation(runtime);
+    add_those_of(revision, purpose, log_stream, credentials, &mut all);
+    let (name, value) = match runtime.kind {
+        RuntimeKind::Provided => ("AWS_LAMBDA_RUNTIME_API", RUNTIME_API.to_owned()),
+        _ => ("AWS_EXECUTION_ENV", format!("AWS_Lambda_{}", revision.runtime)),
+    };
+    all.push((name.to_owned(), value));
+    add_the_users(revision, &mut all);
+    all
+}
+
+/// The variables of a guest that sees no files and no Runtime API.
+pub fn variables_without_files(
+    revision: &Revision,
+    purpose: Purpose,
+    log_stream: &str,
+    credentials: &Credentials,
+) -> Vec<(String, String)> {
+    let mut all = Vec::with_capacity(32);
+    for (name, value) in [("LANG", "en_US.UTF-8"), ("TZ", ":UTC")] {
+        all.push((name.to_owned(), value.to_owned()));
+    }
+    add_those_of(revision, purpose, log_stream, credentials, &mut all);
+    let environment = format!("AWS_Lambda_{}", revision.runtime);
+    all.push(("AWS_EXECUTION_ENV".to_owned(), environment));
+    add_the_users(revision, &mut all);
+    all
+}
+
+/// What says which function it is, and with which credentials.
+fn add_those_of(
+    revision: &Revision,
+    purpose: Purpose,
+    log_stream: &str,
+    credentials: &Credentials,
+    all: &mut Vec<(String, String)>,
+) {
     let region = revision.function_arn.split(':').nth(3).unwrap_or_default();
     let logging = &revision.logging;
-    let mut all = foundation(runtime);
     let mut set = |name: &str, value: &str| all.push((name.to_owned(), value.to_owned()));
 
     set("_HANDLER", &revision.handler);
@@ -130,12 +167,10 @@ pub fn variables(
     set("AWS_ACCESS_KEY_ID", &credentials.access_key_id);
     set("AWS_SECRET_ACCESS_KEY", &credentials.secret_access_key);
     set("AWS_SESSION_TOKEN", &credentials.session_token);
-    if runtime.kind == RuntimeKind::Provided {
-        set("AWS_LAMBDA_RUNTIME_API", RUNTIME_API);
-    } else {
-        set("AWS_EXECUTION_ENV", &format!("AWS_Lambda_{}", revision.runtime));
-    }
+}
 
+/// The user's own, where they may be.
+fn add_the_users(revision: &Revision, all: &mut Vec<(String, String)>) {
     for (name, value) in &revision.variables {
         match all.iter_mut().find(|(ours, _)| ours == name) {
             Some((_, ours)) if OPEN.contains(&name.as_str()) => value.clone_into(ours),
@@ -143,7 +178,6 @@ pub fn variables(
             None => all.push((name.clone(), value.clone())),
         }
     }
-    all
 }
 
 fn path(runtime: &Runtime) -> String {
