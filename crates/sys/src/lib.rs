@@ -15,6 +15,8 @@ pub mod mount;
 pub mod namespace;
 pub mod network;
 pub mod signal;
+#[cfg(feature = "wasm")]
+pub mod wasm;
 
 /// Turns the return value of a C function that answers -1 on failure into a result.
 fn check(value: impl Into<i64>) -> std::io::Result<i64> {

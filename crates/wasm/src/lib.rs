@@ -1,0 +1,2 @@
+//! Functions that are WebAssembly.
+#![forbid(unsafe_code)]
