@@ -172,7 +172,7 @@ pub(super) const REFUSED: &[Group] = &[
 ];
 
 /// `CLONE_NEW*` of clone(2): allowed only without any of them.
-pub(super) const CLONE_NAMESPACES: u64 = 0x7E02_0000;
+pub(super) const CLONE_NAMESPACES: u32 = 0x7E02_0000;
 
 /// The options of prctl(2) that are allowed: names, death signals, dumping, its own restrictions, memory hints.
 pub(super) const PRCTL_OPTIONS: &[c_int] = &[
@@ -193,5 +193,6 @@ pub(super) const SOCKETS: &[(c_int, c_int)] = &[
 /// The netlink protocols that are allowed, over raw sockets, which is how the C library opens them.
 pub(super) const NETLINK_PROTOCOLS: &[c_int] = &[NETLINK_ROUTE];
 
-/// Requests of ioctl(2) that put words into another's mouth: typing into the terminal that started the platform.
-pub(super) const REFUSED_IOCTLS: &[u64] = &[TIOCSTI, TIOCLINUX];
+/// Requests of ioctl(2) that put words into another's mouth: typing into the terminal that started the platform
+/// (`TIOCSTI` and `TIOCLINUX`, here as numbers that are as wide for every C library).
+pub(super) const REFUSED_IOCTLS: &[u32] = &[0x5412, 0x541C];
