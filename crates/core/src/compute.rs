@@ -116,9 +116,13 @@ pub trait Steer: Send + Sync + 'static {
     fn provisioned(&self, revision: RevisionId) -> ProvisionedStatus;
 
     /// Keeps an initialised environment of a published revision as the template of its next cold start, or no longer.
-    /// Resolves when the first template stands ready, or has failed; undoing it resolves at once. A template is made
-    /// anew whenever it was used, and given up when memory is short: the revision works without.
-    fn set_snap_start(&self, revision: Arc<Revision>, is_on: bool) -> BoxFuture<'static, Result<(), SnapStartError>>;
+    /// It is made in the background, made anew whenever it was used, and given up when memory is short: the revision
+    /// works without.
+    fn set_snap_start(&self, revision: Arc<Revision>, is_on: bool);
+
+    /// Makes a revision's first template as urgently as an environment for an invocation, and keeps one from then on
+    /// as [`Steer::set_snap_start`] does. Resolves when it stands ready, or could not be made.
+    fn first_template(&self, revision: Arc<Revision>) -> BoxFuture<'static, Result<(), SnapStartError>>;
 
     /// Stops using a revision: idle environments end now, busy ones after their invocation. Resolves when none is left.
     fn retire(&self, revision: RevisionId) -> BoxFuture<'static, ()>;

@@ -56,6 +56,7 @@ pub(crate) struct State {
     pub(crate) rest: HashMap<Slot, Resting>,
     pub(crate) waiting: HashMap<Ticket, Answer>,
     retiring: HashMap<RevisionId, Vec<oneshot::Sender<()>>>,
+    templates: HashMap<RevisionId, Vec<oneshot::Sender<Result<(), SnapStartError>>>>,
     /// When the clock task wakes; `None`: there is none, for nothing is due ever.
     clock_at: Option<Instant>,
     pub(crate) is_draining: bool,
@@ -72,6 +73,10 @@ enum Deed {
     End(Slot, Box<dyn Environment>),
     Freeze(Slot, Box<dyn Environment>),
     Retired(Vec<oneshot::Sender<()>>),
+    Template(
+        Vec<oneshot::Sender<Result<(), SnapStartError>>>,
+        Result<(), SnapStartError>,
+    ),
     RunClock,
 }
 
@@ -83,6 +88,7 @@ impl Engine {
             rest: HashMap::new(),
             waiting: HashMap::new(),
             retiring: HashMap::new(),
+            templates: HashMap::new(),
             clock_at: None,
             is_draining: false,
         };
@@ -129,8 +135,18 @@ impl Steer for Engine {
         self.inner.state.lock().scheduler.provisioned(revision)
     }
 
-    fn set_snap_start(&self, _revision: Arc<Revision>, _is_on: bool) -> BoxFuture<'static, Result<(), SnapStartError>> {
-        Box::pin(async { Err(SnapStartError::Undone) })
+    fn set_snap_start(&self, revision: Arc<Revision>, is_on: bool) {
+        self.inner
+            .update(|state, effects| state.scheduler.set_snap_start(&revision, is_on, now(), effects));
+    }
+
+    fn first_template(&self, revision: Arc<Revision>) -> BoxFuture<'static, Result<(), SnapStartError>> {
+        let (sender, receiver) = oneshot::channel();
+        self.inner.update(|state, effects| {
+            state.templates.entry(revision.id).or_default().push(sender);
+            state.scheduler.first_template(&revision, now(), effects);
+        });
+        Box::pin(async move { receiver.await.unwrap_or(Err(SnapStartError::Undone)) })
     }
 
     fn retire(&self, revision: RevisionId) -> BoxFuture<'static, ()> {
@@ -211,6 +227,7 @@ impl Inner {
             }
             Effect::Dismiss { ticket } => Some(Deed::Refuse(state.waiting.remove(&ticket)?, InvokeError::Draining)),
             Effect::Retired { revision } => Some(Deed::Retired(state.retiring.remove(&revision)?)),
+            Effect::Template { revision, outcome } => Some(Deed::Template(state.templates.remove(&revision)?, outcome)),
         }
     }
 
@@ -254,6 +271,12 @@ impl Inner {
                 for sender in senders {
                     // Who asked may no longer want to know.
                     let _ = sender.send(());
+                }
+            }
+            Deed::Template(senders, outcome) => {
+                for sender in senders {
+                    // Who asked may no longer want to know.
+                    let _ = sender.send(outcome.clone());
                 }
             }
             Deed::RunClock => {

@@ -67,10 +67,7 @@ impl Start {
     pub(crate) fn succeed(mut self, environment: Box<dyn Environment>) {
         self.is_over = true;
         let slot = self.slot;
-        let init_error = environment.init_error().map(|error| {
-            let document: String = String::from_utf8_lossy(&error.payload).chars().take(1000).collect();
-            format!("{}: {document}", error.error_type)
-        });
+        let init_error = environment.init_error().cloned();
         self.inner.update(|state, effects| {
             state.rest.insert(slot, Resting::Loose(environment));
             state.scheduler.started(slot, init_error, now(), effects);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ephyra_core::id::FunctionName;
-use ephyra_core::invocation::{ColdStart, Measures, ThrottleReason};
+use ephyra_core::invocation::{ColdStart, Measures, Origin, ThrottleReason};
 use ephyra_core::usage::UsageOutcome;
 use metrics::{
     Counter, Gauge, Histogram, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram,
@@ -18,6 +18,8 @@ use crate::scheduler::Scheduler;
 const FUNCTIONS: usize = 1000;
 /// The label of the others; no function can have this name.
 const OTHERS: &str = "(other)";
+
+const ORIGINS: [Origin; 4] = [Origin::Scratch, Origin::Pool, Origin::Zygote, Origin::Template];
 
 /// Invocations of one function by outcome.
 struct Outcomes {
@@ -38,6 +40,11 @@ pub(crate) struct Meters {
     cold_environment: Histogram,
     cold_boot: Histogram,
     cold_init: Histogram,
+    cold_restore: Histogram,
+    origins: [Counter; 4],
+    forecasts_right: Counter,
+    forecasts_wrong: Counter,
+    forecasts_skipped: Counter,
     concurrency: Gauge,
     idle: Gauge,
     busy: Gauge,
@@ -68,11 +75,20 @@ impl Meters {
             "Time from an event's delivery to the end of its answer"
         );
         describe_histogram!("ephyra_cold_start_seconds", "Time of a cold start, by phase");
+        describe_counter!(
+            "ephyra_cold_starts_total",
+            "Cold starts, by where their environment came from"
+        );
+        describe_counter!(
+            "ephyra_prewarms_total",
+            "Environments started for calls that were expected: the call came, did not, or there was no room for one"
+        );
         describe_gauge!("ephyra_concurrency", "Invocations that were admitted and are not over");
         describe_gauge!("ephyra_environments", "Environments by state");
         describe_gauge!("ephyra_memory_reserved_bytes", "Memory reserved by environments");
         let throttles = |reason: ThrottleReason| counter!("ephyra_throttles_total", "reason" => reason.as_str());
         let cold = |phase: &'static str| histogram!("ephyra_cold_start_seconds", "phase" => phase);
+        let forecasts = |outcome: &'static str| counter!("ephyra_prewarms_total", "outcome" => outcome);
         let environments = |state: &'static str| gauge!("ephyra_environments", "state" => state);
         Self {
             functions: Mutex::new(HashMap::new()),
@@ -86,6 +102,11 @@ impl Meters {
             cold_environment: cold("environment"),
             cold_boot: cold("boot"),
             cold_init: cold("init"),
+            cold_restore: cold("restore"),
+            origins: ORIGINS.map(|origin| counter!("ephyra_cold_starts_total", "origin" => origin.as_str())),
+            forecasts_right: forecasts("right"),
+            forecasts_wrong: forecasts("wrong"),
+            forecasts_skipped: forecasts("skipped"),
             concurrency: gauge!("ephyra_concurrency"),
             idle: environments("idle"),
             busy: environments("busy"),
@@ -105,10 +126,17 @@ impl Meters {
         self.duration.record(measures.duration);
         if let Some(cold) = measures.cold {
             self.cold_queue.record(waiting(measures.queued, cold));
-            self.cold_environment.record(cold.environment);
-            self.cold_boot.record(cold.boot);
-            self.cold_init.record(cold.init);
+            if cold.origin == Origin::Template {
+                self.cold_restore.record(cold.restore);
+            } else {
+                self.cold_environment.record(cold.environment);
+                self.cold_boot.record(cold.boot);
+                self.cold_init.record(cold.init);
+            }
             self.cold_handler.record(measures.duration);
+            if let Some(place) = ORIGINS.iter().position(|origin| *origin == cold.origin) {
+                self.origins[place].increment(1);
+            }
         }
     }
 
@@ -129,6 +157,10 @@ impl Meters {
         self.idle.set(counts.idle + counts.parking);
         self.busy.set(counts.busy);
         self.starting.set(counts.starting);
+        let forecasts = scheduler.forecasts();
+        self.forecasts_right.absolute(forecasts.right);
+        self.forecasts_wrong.absolute(forecasts.wrong);
+        self.forecasts_skipped.absolute(forecasts.skipped);
         #[expect(
             clippy::cast_precision_loss,
             reason = "a machine has fewer than 2^52 bytes of memory"

@@ -12,8 +12,11 @@ pub struct Options {
     /// What all environments together may reserve of the machine's memory, in MB (of 1,048,576 bytes). A revision
     /// that needs more than this alone is refused.
     pub memory_mb: u64,
-    /// How long an environment stays idle before it is ended.
+    /// How long an environment stays idle before it is ended, when nothing better is known.
     pub keep_alive: Duration,
+    /// Whether the last environment of a function is kept by what is known of the times between its calls, and ended
+    /// and started anew before the next call when that is worth it.
+    pub is_adaptive: bool,
     /// How long an environment stays idle before it is frozen: long enough that a busy function is never frozen
     /// between two calls.
     pub freeze_after: Duration,
@@ -26,6 +29,9 @@ pub struct Options {
     pub queue_timeout: Duration,
     /// Environments that are started at once: more only make each other slow.
     pub max_starting: u32,
+    /// A start that takes longer than this no longer counts among those: what goes on is the function's own
+    /// initialisation, and others do not wait for it.
+    pub slow_after: Duration,
     /// How long a function that found no room waits before another function, which uses its environments without a
     /// pause, has to give one up for it. Short times cost cold starts, long ones fairness.
     pub yield_after: Duration,
@@ -41,11 +47,13 @@ impl Default for Options {
             account_concurrency: limits::ACCOUNT_CONCURRENCY,
             memory_mb: 1024,
             keep_alive: Duration::from_secs(600),
+            is_adaptive: true,
             freeze_after: Duration::from_millis(50),
             max_queue_per_function: 1000,
             max_queue: 1000,
             queue_timeout: Duration::from_secs(10),
             max_starting: 2 * cores,
+            slow_after: Duration::from_millis(250),
             yield_after: Duration::from_millis(500),
             drain_timeout: Duration::from_secs(20),
         }

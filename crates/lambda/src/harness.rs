@@ -113,8 +113,12 @@ impl Steer for World {
         }
     }
 
-    fn set_snap_start(&self, revision: Arc<Revision>, is_on: bool) -> BoxFuture<'static, Result<(), SnapStartError>> {
+    fn set_snap_start(&self, revision: Arc<Revision>, is_on: bool) {
         self.snap_started.lock().insert(revision.id, is_on);
+    }
+
+    fn first_template(&self, revision: Arc<Revision>) -> BoxFuture<'static, Result<(), SnapStartError>> {
+        self.snap_started.lock().insert(revision.id, true);
         let outcome = self.snap_start.lock().clone();
         Box::pin(async move { outcome })
     }

@@ -8,8 +8,9 @@ use std::time::Instant;
 
 use ephyra_core::environment::Purpose;
 use ephyra_core::id::{FunctionName, RevisionId};
+use ephyra_core::revision::Revision;
 
-use super::pool::{Environment, LAUNCH_TRIES, Pool, Stage};
+use super::pool::{Environment, LAUNCH_TRIES, Pool, SnapStart, Stage};
 use super::{Effect, Phase, Scheduler, Slot};
 
 /// How many functions that wait are looked at when an environment's next use is decided.
@@ -21,33 +22,59 @@ pub(super) struct Wanted {
     revision: RevisionId,
     memory_mb: u64,
     count: u32,
-    /// Since when the first invocation waits for one; `None`: they are started ahead.
+    purpose: Purpose,
+    /// Since when the first that waits for one does; `None`: nobody waits.
     since: Option<Instant>,
 }
 
+impl Wanted {
+    /// One environment for which nobody waits.
+    pub(super) fn ahead(revision: &Revision, purpose: Purpose) -> Self {
+        Self {
+            revision: revision.id,
+            memory_mb: u64::from(revision.memory_mb),
+            count: 1,
+            purpose,
+            since: None,
+        }
+    }
+}
+
 impl Scheduler {
-    /// What a revision wants: an environment for each that waits and is not covered, and what is provisioned.
+    /// What a revision wants first: an environment for each that waits and is not covered, then what is provisioned,
+    /// then a template that somebody waits for.
     pub(super) fn wanted_by(&self, pool: &Pool, now: Instant) -> Option<Wanted> {
+        if self.phase == Phase::Closed {
+            return None;
+        }
+        let wanted = |purpose, count, since| Wanted {
+            revision: pool.revision.id,
+            memory_mb: u64::from(pool.revision.memory_mb),
+            count,
+            purpose,
+            since,
+        };
         let coming = pool.counts.coming();
         let waiting = u32::try_from(pool.waiters.len()).unwrap_or(u32::MAX);
         let mut count = waiting.saturating_sub(coming);
         if pool.failures >= LAUNCH_TRIES {
             count = count.min(1_u32.saturating_sub(pool.counts.starting));
         }
-        let since = if count > 0 {
-            pool.waiters.get(coming as usize).map(|waiter| waiter.since)
-        } else {
-            None
-        };
-        if self.phase == Phase::Serving && pool.retry_at.is_none_or(|at| at <= now) {
-            count = count.max(pool.provisioned.saturating_sub(pool.counts.live()));
+        if count > 0 {
+            let since = pool.waiters.get(coming as usize).map(|waiter| waiter.since);
+            return Some(wanted(Purpose::OnDemand, count, since));
         }
-        (count > 0 && self.phase != Phase::Closed).then(|| Wanted {
-            revision: pool.revision.id,
-            memory_mb: u64::from(pool.revision.memory_mb),
-            count,
-            since,
-        })
+        if self.phase != Phase::Serving || !pool.may_try(now) {
+            return None;
+        }
+        let count = pool.provisioned.saturating_sub(pool.kept.provisioned);
+        if count > 0 {
+            return Some(wanted(Purpose::Provisioned, count, None));
+        }
+        match pool.snap_start {
+            SnapStart::First { since } if pool.kept.templates == 0 => Some(wanted(Purpose::SnapStart, 1, Some(since))),
+            _ => None,
+        }
     }
 
     /// What a function wants most: first for the one that waits longest.
@@ -65,7 +92,7 @@ impl Scheduler {
         // What ending environments will give back and is meant for a function that was looked at before.
         let mut earmarked = 0;
         let mut turn = 0;
-        while turn < self.ring.len() && self.counts.starting < self.options.max_starting {
+        while turn < self.ring.len() && self.places < self.options.max_starting {
             let name = self.ring[turn].clone();
             let Some(wanted) = self.wanted(&name, now) else {
                 self.ring.remove(turn);
@@ -83,7 +110,7 @@ impl Scheduler {
                 self.ring.push_back(name);
                 continue;
             }
-            let places = wanted.count.min(self.options.max_starting - self.counts.starting);
+            let places = wanted.count.min(self.options.max_starting - self.places);
             let made = self.make_room(wanted.memory_mb, places, spare, effects);
             if made == 0 && self.is_due(wanted, now) {
                 break;
@@ -93,28 +120,41 @@ impl Scheduler {
         }
     }
 
-    fn start(&mut self, wanted: Wanted, now: Instant, effects: &mut Vec<Effect>) {
+    pub(super) fn start(&mut self, wanted: Wanted, now: Instant, effects: &mut Vec<Effect>) {
         let slot = Slot(self.number());
         let Some(pool) = self.pools.get_mut(&wanted.revision) else {
             return;
         };
+        let purpose = wanted.purpose;
         pool.counts.enter(Stage::Starting);
+        if let Some(kept) = pool.kept.of(purpose) {
+            *kept += 1;
+        }
+        match purpose {
+            Purpose::OnDemand => {}
+            Purpose::Prewarmed => self.starting_ahead += 1,
+            Purpose::Provisioned => pool.kept.provisioned_starting += 1,
+            Purpose::SnapStart => {
+                self.starting_ahead += 1;
+                self.template_mb += wanted.memory_mb;
+            }
+        }
+        let revision = Arc::clone(&pool.revision);
         self.counts.enter(Stage::Starting);
+        self.places += 1;
         self.reserved_mb += wanted.memory_mb;
-        let purpose = match wanted.since {
-            Some(_) => Purpose::OnDemand,
-            None => Purpose::Provisioned,
-        };
         let environment = Environment {
             revision: wanted.revision,
             memory_mb: wanted.memory_mb,
             stage: Stage::Starting,
             started: now,
-            is_ahead: purpose == Purpose::Provisioned,
+            purpose,
             is_unused: true,
+            has_place: true,
+            due: None,
         };
         self.environments.insert(slot, environment);
-        let revision = Arc::clone(&pool.revision);
+        self.look_by(slot, now + self.options.slow_after);
         effects.push(Effect::Start {
             slot,
             revision,
@@ -139,39 +179,33 @@ impl Scheduler {
         kept
     }
 
-    /// Ends the least recently used idle environments until `lacking_mb` is regained; none if all would not do.
+    /// Ends the least recently used idle environments, templates among them, until `lacking_mb` is regained; none if
+    /// all would not do.
     fn evict(&mut self, lacking_mb: u64, effects: &mut Vec<Effect>) -> u64 {
         let mut idle: Vec<_> = self
             .environments
             .iter()
+            .filter(|(_, environment)| environment.purpose != Purpose::Provisioned)
             .filter_map(|(slot, environment)| match environment.stage {
-                Stage::Idle { since, .. } => Some((since, *slot, environment.memory_mb, environment.revision)),
+                Stage::Idle { since, .. } => Some((since, *slot, environment.memory_mb)),
                 _ => None,
             })
             .collect();
         idle.sort_unstable();
-        let mut victims = Vec::new();
         let mut regained = 0;
-        let mut taken = std::collections::HashMap::new();
-        for (_, slot, memory_mb, revision) in idle {
-            if regained >= lacking_mb {
-                break;
-            }
-            let Some(pool) = self.pools.get(&revision) else {
-                continue;
-            };
-            let already: &mut u32 = taken.entry(revision).or_default();
-            if pool.counts.live() - *already > pool.provisioned {
-                *already += 1;
-                regained += memory_mb;
-                victims.push(slot);
-            }
-        }
+        let count = idle
+            .iter()
+            .take_while(|(_, _, memory_mb)| {
+                let is_lacking = regained < lacking_mb;
+                regained += if is_lacking { *memory_mb } else { 0 };
+                is_lacking
+            })
+            .count();
         if regained < lacking_mb {
             return 0;
         }
-        for slot in victims {
-            self.end(slot, effects);
+        for (_, slot, _) in &idle[..count] {
+            self.end(*slot, effects);
         }
         regained
     }
@@ -180,12 +214,15 @@ impl Scheduler {
     /// own revision wait for it. It has been in use for a while, so that most time goes into runs and not into starts,
     /// and the other function has nothing, or would still have less than this one.
     pub(super) fn has_to_yield(&self, slot: Slot, now: Instant) -> bool {
-        if self.ring.is_empty() || self.counts.starting >= self.options.max_starting {
+        if self.ring.is_empty() || self.places >= self.options.max_starting {
             return false;
         }
         let Some(environment) = self.environments.get(&slot) else {
             return false;
         };
+        if environment.purpose == Purpose::Provisioned {
+            return false;
+        }
         let Some(pool) = self.pools.get(&environment.revision) else {
             return false;
         };
@@ -218,6 +255,19 @@ impl Scheduler {
         pools
             .filter_map(|revision| self.pools.get(revision))
             .map(|pool| u64::from(pool.counts.live()) * u64::from(pool.revision.memory_mb))
+            .sum()
+    }
+
+    /// A function's live environments that time may end.
+    pub(super) fn spare_of(&self, name: &FunctionName) -> u32 {
+        let pools = self
+            .functions
+            .get(name)
+            .into_iter()
+            .flat_map(|function| &function.pools);
+        pools
+            .filter_map(|revision| self.pools.get(revision))
+            .map(Pool::spare)
             .sum()
     }
 

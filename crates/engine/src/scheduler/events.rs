@@ -3,13 +3,17 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use ephyra_core::environment::LaunchError;
+use ephyra_core::compute::SnapStartError;
+use ephyra_core::environment::{LaunchError, Purpose};
 use ephyra_core::id::RevisionId;
-use ephyra_core::invocation::ThrottleReason;
+use ephyra_core::invocation::{FunctionError, ThrottleReason};
 use ephyra_core::revision::Revision;
 
-use super::pool::{LAUNCH_TRIES, Stage, Waiter};
+use super::pool::{LAUNCH_TRIES, SnapStart, Stage, Waiter};
 use super::{Admission, Effect, GiveUp, Lease, Phase, Refusal, Scheduler, Slot, Ticket};
+
+/// How much of a failure is kept to be shown.
+const FAILURE_CHARACTERS: usize = 1000;
 
 impl Scheduler {
     /// An invocation arrives.
@@ -28,10 +32,16 @@ impl Scheduler {
             return Err(Refusal::TooLarge { needs_mb, limit_mb });
         }
         self.admits(revision).map_err(Refusal::Throttled)?;
-        let idle = self.pools.get(&revision.id).and_then(|pool| pool.idle.last().copied());
+        let idle = self.pools.get(&revision.id).and_then(super::Pool::next_idle);
         if let Some(slot) = idle {
-            self.enter(revision.id);
-            return Ok(Admission::Run(self.assign(slot)));
+            self.enter(revision.id, now);
+            let is_template = self.is_template(slot);
+            let lease = self.assign(slot);
+            if is_template {
+                // The next one is made.
+                self.settle(revision.id, now, effects);
+            }
+            return Ok(Admission::Run(lease));
         }
         let waiting = self
             .functions
@@ -43,7 +53,7 @@ impl Scheduler {
         let ticket = Ticket(self.number());
         let waiter = Waiter { ticket, since: now };
         self.pool_mut(revision).waiters.push_back(waiter);
-        self.enter(revision.id);
+        self.enter(revision.id, now);
         self.count_waiting(revision.id, 1);
         self.settle(revision.id, now, effects);
         Ok(Admission::Wait(ticket))
@@ -54,7 +64,7 @@ impl Scheduler {
         let Some(revision) = self.environments.get(&slot).map(|environment| environment.revision) else {
             return;
         };
-        self.leave(revision);
+        self.leave(revision, now);
         if is_reusable {
             if let Some(pool) = self.pools.get_mut(&revision) {
                 pool.failures = 0;
@@ -74,21 +84,36 @@ impl Scheduler {
 
     /// An environment was started. `init_error`: its initialisation failed by the function's fault, so that it can
     /// only answer one invocation with that failure.
-    pub(crate) fn started(&mut self, slot: Slot, init_error: Option<String>, now: Instant, effects: &mut Vec<Effect>) {
+    pub(crate) fn started(
+        &mut self,
+        slot: Slot,
+        init_error: Option<FunctionError>,
+        now: Instant,
+        effects: &mut Vec<Effect>,
+    ) {
         let Some(environment) = self.environments.get_mut(&slot) else {
             return;
         };
         environment.started = now;
-        let revision = environment.revision;
+        let (revision, purpose) = (environment.revision, environment.purpose);
         let is_healthy = init_error.is_none();
         let Some(pool) = self.pools.get_mut(&revision) else {
             return;
         };
         pool.failures = 0;
-        if !is_healthy && pool.provisioned > 0 {
-            pool.set_back(now, init_error);
-            let retry_at = pool.retry_at;
-            retry_at.into_iter().for_each(|at| self.wake_by(at));
+        if let Some(error) = &init_error {
+            let document: String = String::from_utf8_lossy(&error.payload)
+                .chars()
+                .take(FAILURE_CHARACTERS)
+                .collect();
+            self.set_back(revision, purpose, now, format!("{}: {document}", error.error_type));
+        }
+        if purpose == Purpose::SnapStart {
+            self.tell_template(
+                revision,
+                init_error.map_or(Ok(()), |error| Err(SnapStartError::Init(error))),
+                effects,
+            );
         }
         if is_healthy || self.pools.get(&revision).is_some_and(|pool| !pool.waiters.is_empty()) {
             self.offer(slot, now, now, effects);
@@ -96,7 +121,7 @@ impl Scheduler {
             self.end(slot, effects);
         }
         if let Some(pool) = self.pools.get_mut(&revision)
-            && pool.counts.ready() >= pool.provisioned
+            && pool.available() >= pool.provisioned
         {
             pool.failure = None;
         }
@@ -110,18 +135,17 @@ impl Scheduler {
             return;
         };
         let revision = environment.revision;
+        self.set_back(revision, environment.purpose, now, error.to_string());
+        if environment.purpose == Purpose::SnapStart {
+            self.tell_template(revision, Err(SnapStartError::Launch(error.to_string())), effects);
+        }
         let Some(pool) = self.pools.get_mut(&revision) else {
             return;
         };
         pool.failures = pool.failures.saturating_add(1);
         let is_hopeless = pool.failures >= LAUNCH_TRIES && pool.counts.live() == 0;
-        if pool.provisioned > 0 {
-            pool.set_back(now, Some(error.to_string()));
-            let retry_at = pool.retry_at;
-            retry_at.into_iter().for_each(|at| self.wake_by(at));
-        }
         while let Some(waiter) = self.next_waiter(revision) {
-            self.leave(revision);
+            self.leave(revision, now);
             let (ticket, error) = (waiter.ticket, error.clone());
             effects.push(Effect::Fail { ticket, error });
             if !is_hopeless {
@@ -147,18 +171,10 @@ impl Scheduler {
         if let Some(environment) = self.environments.get(&slot)
             && matches!(environment.stage, Stage::Idle { .. })
         {
-            let revision = environment.revision;
+            let (revision, purpose) = (environment.revision, environment.purpose);
             self.end(slot, effects);
-            if let Some(pool) = self.pools.get_mut(&revision)
-                && pool.provisioned > 0
-            {
-                pool.set_back(
-                    now,
-                    Some("an environment's runtime exited while it was idle".to_owned()),
-                );
-                let retry_at = pool.retry_at;
-                retry_at.into_iter().for_each(|at| self.wake_by(at));
-            }
+            let failure = "an environment's runtime exited while it was idle".to_owned();
+            self.set_back(revision, purpose, now, failure);
             self.settle(revision, now, effects);
         }
     }
@@ -189,7 +205,7 @@ impl Scheduler {
         }
         pool.waiters.remove(place);
         self.count_waiting(revision, -1);
-        self.leave(revision);
+        self.leave(revision, now);
         self.settle(revision, now, effects);
         GiveUp::Gone
     }
@@ -207,18 +223,27 @@ impl Scheduler {
         let revisions: Vec<_> = self.pools.keys().copied().collect();
         for revision in revisions {
             while let Some(waiter) = self.next_waiter(revision) {
-                self.leave(revision);
+                self.leave(revision, now);
                 effects.push(Effect::Dismiss { ticket: waiter.ticket });
             }
-            self.recharge(revision, |_, provisioned| *provisioned = 0);
-            self.end_idle(revision, effects);
+            self.forsake(revision, effects);
             self.settle(revision, now, effects);
         }
+        self.expected.clear();
     }
 
-    pub(super) fn end_idle(&mut self, revision: RevisionId, effects: &mut Vec<Effect>) {
-        let idle = self.pools.get(&revision).map(|pool| pool.idle.clone());
-        for slot in idle.into_iter().flatten() {
+    /// Keeps nothing of a revision: what is idle ends now.
+    pub(super) fn forsake(&mut self, revision: RevisionId, effects: &mut Vec<Effect>) {
+        self.recharge(revision, |_, provisioned| *provisioned = 0);
+        self.tell_template(revision, Err(SnapStartError::Undone), effects);
+        let Some(pool) = self.pools.get_mut(&revision) else {
+            return;
+        };
+        pool.snap_start = SnapStart::Off;
+        pool.wants_prewarm = false;
+        let shelves = [&pool.idle, &pool.idle_provisioned, &pool.idle_templates];
+        let idle: Vec<_> = shelves.into_iter().flatten().copied().collect();
+        for slot in idle {
             self.end(slot, effects);
         }
     }
@@ -228,7 +253,7 @@ impl Scheduler {
         let Some(environment) = self.environments.get(&slot) else {
             return;
         };
-        let revision = environment.revision;
+        let (revision, purpose) = (environment.revision, environment.purpose);
         let is_fresh = environment.stage == Stage::Starting;
         let is_frozen = matches!(environment.stage, Stage::Parking { .. });
         if self.phase == Phase::Closed {
@@ -241,26 +266,45 @@ impl Scheduler {
                 ticket: waiter.ticket,
                 lease,
             });
-        } else if self.pools.get(&revision).is_some_and(|pool| pool.is_retiring) {
+        } else if self
+            .pools
+            .get(&revision)
+            .is_some_and(|pool| pool.is_retiring || !pool.has_use_for(purpose))
+        {
             self.end(slot, effects);
         } else {
             self.shift(slot, Stage::Idle { since, is_frozen });
-            let moment = if is_frozen {
-                self.options.keep_alive
+            let at = if is_frozen {
+                now
             } else {
-                self.options.freeze_after.min(self.options.keep_alive)
+                since + self.options.freeze_after
             };
-            self.wake_by((since + moment).max(now));
+            self.look_by(slot, at.max(now));
         }
     }
 
+    /// Hands an environment to an invocation.
     fn assign(&mut self, slot: Slot) -> Lease {
         self.shift(slot, Stage::Busy);
-        let cold = self
-            .environments
-            .get_mut(&slot)
-            .is_some_and(|environment| std::mem::replace(&mut environment.is_unused, false) && !environment.is_ahead);
+        let Some(environment) = self.environments.get_mut(&slot) else {
+            return Lease { slot, cold: false };
+        };
+        let purpose = environment.purpose;
+        let is_first = std::mem::replace(&mut environment.is_unused, false);
+        let revision = environment.revision;
+        let stays =
+            purpose == Purpose::Provisioned && self.pools.get(&revision).is_some_and(|pool| !pool.has_surplus());
+        if !stays {
+            self.drop_purpose(slot, true);
+        }
+        let cold = is_first && matches!(purpose, Purpose::OnDemand | Purpose::SnapStart);
         Lease { slot, cold }
+    }
+
+    fn is_template(&self, slot: Slot) -> bool {
+        self.environments
+            .get(&slot)
+            .is_some_and(|environment| environment.purpose == Purpose::SnapStart)
     }
 
     /// Takes the one that waits longest out of the queue.

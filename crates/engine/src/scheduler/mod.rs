@@ -2,25 +2,31 @@
 //!
 //! Read `pool` (what is known of a revision and its environments), `admission` (who may run), `events` (what happens
 //! to environments and to those that wait for one), `demand` (which environment is started next, and which has to
-//! make room for it), `steer` (what the control plane decides), `clock` (what happens by the passing of time).
+//! make room for it), `steer` (what the control plane decides), `clock` (what happens by the passing of time), `rhythm`
+//! (when a function's next call is expected), `ahead` (what is started in the background: templates, and environments
+//! for calls that are expected).
 //!
 //! **Invariant:** an environment that is busy is held by exactly one invocation, and one that waits is covered by a
 //! start, or listed in the ring of functions that want one, or behind an environment that is in use.
 
 mod admission;
+mod ahead;
 mod clock;
 mod demand;
 mod events;
 mod pool;
+mod rhythm;
+mod rhythms;
 mod snapshot;
 mod steer;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
+use ephyra_core::compute::SnapStartError;
 use ephyra_core::environment::{LaunchError, Purpose};
 use ephyra_core::id::{FunctionName, RevisionId};
 use ephyra_core::invocation::ThrottleReason;
@@ -28,8 +34,11 @@ use ephyra_core::revision::Revision;
 
 use crate::options::Options;
 use admission::Account;
+use ahead::Expected;
+pub(crate) use ahead::Forecasts;
 pub(crate) use pool::Counts;
 use pool::{Environment, Function, Pool, Stage};
+use rhythms::Rhythms;
 pub use snapshot::{FunctionSnapshot, Snapshot};
 
 /// One environment, from the decision to start it until nothing is left of it.
@@ -61,6 +70,11 @@ pub(crate) enum Effect {
     Freeze { slot: Slot },
     /// Nothing is left of a retired revision.
     Retired { revision: RevisionId },
+    /// The first template of a revision stands ready, or there is none.
+    Template {
+        revision: RevisionId,
+        outcome: Result<(), SnapStartError>,
+    },
 }
 
 /// An environment in the hands of one invocation.
@@ -126,6 +140,14 @@ pub(crate) struct Scheduler {
     environments: HashMap<Slot, Environment>,
     /// Functions that want an environment started, in the order of their turns.
     ring: VecDeque<FunctionName>,
+    /// Revisions that want an environment started in the background, in the order of their turns.
+    background: VecDeque<RevisionId>,
+    /// Calls that are expected, by the time at which an environment is to be there.
+    expected: BTreeMap<(Instant, u64), Expected>,
+    /// What became of environments started for calls that were expected.
+    forecasts: Forecasts,
+    /// Rhythms of functions of which nothing else is known.
+    rhythms: Rhythms,
     /// The revisions retired last: one that was resolved before may still arrive after.
     retired: VecDeque<RevisionId>,
     counts: Counts,
@@ -133,6 +155,16 @@ pub(crate) struct Scheduler {
     reserved_mb: u64,
     /// The part of `reserved_mb` whose environments are ending.
     ending_mb: u64,
+    /// Environments that are being started and count among those that may be at once.
+    places: u32,
+    /// Environments that are being started in the background.
+    starting_ahead: u32,
+    /// The memory of templates, in MB.
+    template_mb: u64,
+    /// When which environment is looked at.
+    timers: BTreeSet<(Instant, Slot)>,
+    /// When what could not be started ahead is tried again.
+    retries: BTreeSet<(Instant, RevisionId)>,
     /// No later than the next moment at which `tick` has something to do.
     wake_at: Option<Instant>,
     next: u64,
@@ -148,11 +180,20 @@ impl Scheduler {
             functions: HashMap::new(),
             environments: HashMap::new(),
             ring: VecDeque::new(),
+            background: VecDeque::new(),
+            expected: BTreeMap::new(),
+            forecasts: Forecasts::default(),
+            rhythms: Rhythms::default(),
             retired: VecDeque::new(),
             counts: Counts::default(),
             waiting: 0,
             reserved_mb: 0,
             ending_mb: 0,
+            places: 0,
+            starting_ahead: 0,
+            template_mb: 0,
+            timers: BTreeSet::new(),
+            retries: BTreeSet::new(),
             wake_at: None,
             next: 0,
         }
@@ -192,18 +233,29 @@ impl Scheduler {
         self.next
     }
 
+    /// What became of environments started for calls that were expected.
+    pub(crate) const fn forecasts(&self) -> Forecasts {
+        self.forecasts
+    }
+
+    /// A function's row, made when there is none.
+    fn function_mut(&mut self, name: &FunctionName) -> &mut Function {
+        let rhythms = &mut self.rhythms;
+        self.functions.entry(name.clone()).or_insert_with(|| Function {
+            rhythm: rhythms.take(name),
+            ..Function::default()
+        })
+    }
+
     /// The pool of a revision, made when there is none.
     fn pool_mut(&mut self, revision: &Arc<Revision>) -> &mut Pool {
+        if !self.pools.contains_key(&revision.id) {
+            self.function_mut(&revision.function).pools.push(revision.id);
+        }
         let retired = &self.retired;
-        let functions = &mut self.functions;
-        self.pools.entry(revision.id).or_insert_with(|| {
-            functions
-                .entry(revision.function.clone())
-                .or_default()
-                .pools
-                .push(revision.id);
-            Pool::new(Arc::clone(revision), retired.contains(&revision.id))
-        })
+        self.pools
+            .entry(revision.id)
+            .or_insert_with(|| Pool::new(Arc::clone(revision), retired.contains(&revision.id)))
     }
 
     /// Moves an environment from its stage to another, and keeps every count right.
@@ -212,34 +264,122 @@ impl Scheduler {
             return;
         };
         let from = std::mem::replace(&mut environment.stage, to);
+        let (purpose, memory_mb, revision) = (environment.purpose, environment.memory_mb, environment.revision);
         if to == Stage::Ending && from != Stage::Ending {
-            self.ending_mb += environment.memory_mb;
+            self.ending_mb += memory_mb;
         }
-        if let Some(pool) = self.pools.get_mut(&environment.revision) {
+        if from == Stage::Starting {
+            self.leave_start(slot);
+        }
+        if let Some(pool) = self.pools.get_mut(&revision) {
             pool.counts.shift(from, to);
             if matches!(from, Stage::Idle { .. }) {
-                pool.unshelve(slot);
+                pool.unshelve(slot, purpose);
             }
             if matches!(to, Stage::Idle { .. }) {
-                pool.idle.push(slot);
+                pool.shelve(slot, purpose);
             }
         }
         self.counts.shift(from, to);
+        if to == Stage::Ending && from != Stage::Ending {
+            self.drop_purpose(slot, false);
+        }
+    }
+
+    /// An environment is no longer being started.
+    fn leave_start(&mut self, slot: Slot) {
+        let Some(environment) = self.environments.get_mut(&slot) else {
+            return;
+        };
+        if std::mem::take(&mut environment.has_place) {
+            self.places -= 1;
+        }
+        match environment.purpose {
+            Purpose::OnDemand => {}
+            Purpose::Prewarmed | Purpose::SnapStart => self.starting_ahead -= 1,
+            Purpose::Provisioned => {
+                if let Some(pool) = self.pools.get_mut(&environment.revision) {
+                    pool.kept.provisioned_starting -= 1;
+                }
+            }
+        }
+    }
+
+    /// An environment is from now on there for whoever comes, or is gone, and no longer what it was kept for.
+    fn drop_purpose(&mut self, slot: Slot, is_used: bool) {
+        let Some(environment) = self.environments.get_mut(&slot) else {
+            return;
+        };
+        let purpose = std::mem::replace(&mut environment.purpose, Purpose::OnDemand);
+        if let Some(pool) = self.pools.get_mut(&environment.revision)
+            && let Some(count) = pool.kept.of(purpose)
+        {
+            *count -= 1;
+        }
+        match purpose {
+            Purpose::SnapStart => self.template_mb -= environment.memory_mb,
+            Purpose::Prewarmed if is_used => self.forecasts.right += 1,
+            Purpose::Prewarmed => self.forecasts.wrong += 1,
+            Purpose::OnDemand | Purpose::Provisioned => {}
+        }
+    }
+
+    /// Has the clock look at an environment at `at`, or before.
+    fn look_by(&mut self, slot: Slot, at: Instant) {
+        let Some(environment) = self.environments.get_mut(&slot) else {
+            return;
+        };
+        match environment.due {
+            Some(due) if due <= at => return,
+            Some(due) => {
+                self.timers.remove(&(due, slot));
+            }
+            None => {}
+        }
+        environment.due = Some(at);
+        self.timers.insert((at, slot));
+        self.wake_by(at);
     }
 
     /// Forgets an environment of which nothing is left.
     fn remove(&mut self, slot: Slot) -> Option<Environment> {
-        let environment = self.environments.remove(&slot)?;
+        let stage = self.environments.get(&slot)?.stage;
+        let purpose = self.environments.get(&slot)?.purpose;
+        if stage == Stage::Starting {
+            self.leave_start(slot);
+        }
+        if stage != Stage::Ending {
+            self.drop_purpose(slot, false);
+        }
+        let mut environment = self.environments.remove(&slot)?;
+        environment.purpose = purpose;
+        if let Some(due) = environment.due {
+            self.timers.remove(&(due, slot));
+        }
         self.reserved_mb -= environment.memory_mb;
-        if environment.stage == Stage::Ending {
+        if stage == Stage::Ending {
             self.ending_mb -= environment.memory_mb;
         }
         if let Some(pool) = self.pools.get_mut(&environment.revision) {
-            pool.counts.leave(environment.stage);
-            pool.unshelve(slot);
+            pool.counts.leave(stage);
+            if matches!(stage, Stage::Idle { .. }) {
+                pool.unshelve(slot, purpose);
+            }
         }
-        self.counts.leave(environment.stage);
+        self.counts.leave(stage);
         Some(environment)
+    }
+
+    /// Notes that an environment that was to be kept could not be started or did not last.
+    fn set_back(&mut self, revision: RevisionId, purpose: Purpose, now: Instant, failure: String) {
+        if !matches!(purpose, Purpose::Provisioned | Purpose::SnapStart) {
+            return;
+        }
+        if let Some(pool) = self.pools.get_mut(&revision) {
+            let at = pool.set_back(now, failure);
+            self.retries.insert((at, revision));
+            self.wake_by(at);
+        }
     }
 
     fn end(&mut self, slot: Slot, effects: &mut Vec<Effect>) {
@@ -258,8 +398,12 @@ impl Scheduler {
                 self.forget(revision, effects);
             }
         }
+        self.list_background(revision, now);
         if !self.ring.is_empty() {
             self.dispatch(now, effects);
+        }
+        if !self.background.is_empty() {
+            self.dispatch_background(now, effects);
         }
     }
 
@@ -269,6 +413,9 @@ impl Scheduler {
         };
         if pool.is_retiring {
             effects.push(Effect::Retired { revision });
+        }
+        if pool.is_in_background {
+            self.background.retain(|listed| *listed != revision);
         }
         let name = &pool.revision.function;
         if let Some(function) = self.functions.get_mut(name) {
@@ -280,9 +427,12 @@ impl Scheduler {
     fn forget_function(&mut self, name: &FunctionName) {
         let is_used = |function: &Function| !function.pools.is_empty() || function.reserved.is_some();
         if self.functions.get(name).is_some_and(|function| !is_used(function))
-            && self.functions.remove(name).is_some_and(|function| function.is_listed)
+            && let Some((name, function)) = self.functions.remove_entry(name)
         {
-            self.ring.retain(|listed| listed != name);
+            if function.is_listed {
+                self.ring.retain(|listed| *listed != name);
+            }
+            self.rhythms.put(name, function.rhythm);
         }
     }
 

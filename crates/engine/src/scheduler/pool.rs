@@ -4,9 +4,11 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use ephyra_core::environment::Purpose;
 use ephyra_core::id::RevisionId;
 use ephyra_core::revision::Revision;
 
+use super::rhythm::Rhythm;
 use super::{Slot, Ticket};
 
 /// Launches in a row that may fail before those that wait are told so all at once, and starts go one at a time.
@@ -44,10 +46,47 @@ pub(super) struct Environment {
     pub(super) stage: Stage,
     /// When its start ended; until then, when it began.
     pub(super) started: Instant,
-    /// Started to be provisioned, not for one that waited.
-    pub(super) is_ahead: bool,
+    /// What it is there for. A template and a pre-warmed one are on-demand from their first use on, and so is one of
+    /// those provisioned that is one too many while it is used.
+    pub(super) purpose: Purpose,
     /// No invocation has had it.
     pub(super) is_unused: bool,
+    /// It is being started and counts among those that may be at once.
+    pub(super) has_place: bool,
+    /// When the clock looks at it next. It may be too early, but never too late.
+    pub(super) due: Option<Instant>,
+}
+
+/// Live environments that are there for something else than the invocation that waits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Kept {
+    pub(super) provisioned: u32,
+    /// Those of them that are being started.
+    pub(super) provisioned_starting: u32,
+    pub(super) templates: u32,
+    pub(super) prewarmed: u32,
+}
+
+impl Kept {
+    pub(super) const fn of(&mut self, purpose: Purpose) -> Option<&mut u32> {
+        match purpose {
+            Purpose::OnDemand => None,
+            Purpose::Prewarmed => Some(&mut self.prewarmed),
+            Purpose::Provisioned => Some(&mut self.provisioned),
+            Purpose::SnapStart => Some(&mut self.templates),
+        }
+    }
+}
+
+/// Whether a revision has a template.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum SnapStart {
+    #[default]
+    Off,
+    /// Somebody waits for the first one, since then: it is started like one for an invocation.
+    First { since: Instant },
+    /// One is kept when there is room for it.
+    Kept,
 }
 
 /// Environments by state.
@@ -110,13 +149,23 @@ pub(super) struct Waiter {
 pub(super) struct Pool {
     pub(super) revision: Arc<Revision>,
     pub(super) counts: Counts,
+    pub(super) kept: Kept,
     /// Idle environments; the one used last is at the end and is used next, so that the others grow old.
     pub(super) idle: Vec<Slot>,
+    /// Idle environments that are provisioned: these are used first.
+    pub(super) idle_provisioned: Vec<Slot>,
+    /// Idle templates, of which there is one: used when there is nothing else.
+    pub(super) idle_templates: Vec<Slot>,
     pub(super) waiters: VecDeque<Waiter>,
     /// Invocations that were admitted and are not over.
     pub(super) in_flight: u32,
     /// How many environments are kept started.
     pub(super) provisioned: u32,
+    pub(super) snap_start: SnapStart,
+    /// A call is expected, and an environment is to be there before it.
+    pub(super) wants_prewarm: bool,
+    /// Whether it is listed among those that want an environment started in the background.
+    pub(super) is_in_background: bool,
     pub(super) is_retiring: bool,
     /// Launches in a row that failed.
     pub(super) failures: u32,
@@ -129,20 +178,20 @@ pub(super) struct Pool {
 }
 
 impl Pool {
-    pub(super) const fn new(revision: Arc<Revision>, is_retiring: bool) -> Self {
+    pub(super) fn new(revision: Arc<Revision>, is_retiring: bool) -> Self {
         Self {
             revision,
-            counts: Counts {
-                starting: 0,
-                idle: 0,
-                parking: 0,
-                busy: 0,
-                ending: 0,
-            },
+            counts: Counts::default(),
+            kept: Kept::default(),
             idle: Vec::new(),
+            idle_provisioned: Vec::new(),
+            idle_templates: Vec::new(),
             waiters: VecDeque::new(),
             in_flight: 0,
             provisioned: 0,
+            snap_start: SnapStart::Off,
+            wants_prewarm: false,
+            is_in_background: false,
             is_retiring,
             failures: 0,
             retry_at: None,
@@ -152,13 +201,45 @@ impl Pool {
     }
 
     /// Whether it can be forgotten.
-    pub(super) const fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.counts.live() + self.counts.ending + self.in_flight + self.provisioned == 0
+            && self.snap_start == SnapStart::Off
+            && !self.wants_prewarm
     }
 
-    /// Whether an idle environment may be ended for want of time or room.
-    pub(super) const fn can_spare(&self) -> bool {
-        self.counts.live() > self.provisioned
+    /// The idle environment that is used next.
+    pub(super) fn next_idle(&self) -> Option<Slot> {
+        let shelves = [&self.idle_provisioned, &self.idle, &self.idle_templates];
+        shelves.into_iter().find_map(|shelf| shelf.last().copied())
+    }
+
+    /// Whether more are provisioned than there are to be.
+    pub(super) const fn has_surplus(&self) -> bool {
+        self.kept.provisioned > self.provisioned
+    }
+
+    /// Whether an environment that nobody uses is still wanted for what it is there for.
+    pub(super) fn has_use_for(&self, purpose: Purpose) -> bool {
+        match purpose {
+            Purpose::OnDemand | Purpose::Prewarmed => true,
+            Purpose::Provisioned => !self.has_surplus(),
+            Purpose::SnapStart => self.snap_start != SnapStart::Off,
+        }
+    }
+
+    /// Provisioned environments that serve, or will in a moment.
+    pub(super) const fn available(&self) -> u32 {
+        self.kept.provisioned - self.kept.provisioned_starting
+    }
+
+    /// Live environments that time may end.
+    pub(super) const fn spare(&self) -> u32 {
+        self.counts.live() - self.kept.provisioned - self.kept.templates
+    }
+
+    /// Whether an attempt to start one ahead may be made now.
+    pub(super) fn may_try(&self, now: Instant) -> bool {
+        self.retry_at.is_none_or(|at| at <= now)
     }
 
     /// What of the scope's concurrency this revision takes: what is provisioned is set aside, used or not.
@@ -166,22 +247,35 @@ impl Pool {
         self.in_flight.max(self.provisioned)
     }
 
-    pub(super) fn unshelve(&mut self, slot: Slot) {
-        if self.idle.last() == Some(&slot) {
-            self.idle.pop();
+    fn shelf(&mut self, purpose: Purpose) -> &mut Vec<Slot> {
+        match purpose {
+            Purpose::OnDemand | Purpose::Prewarmed => &mut self.idle,
+            Purpose::Provisioned => &mut self.idle_provisioned,
+            Purpose::SnapStart => &mut self.idle_templates,
+        }
+    }
+
+    pub(super) fn shelve(&mut self, slot: Slot, purpose: Purpose) {
+        self.shelf(purpose).push(slot);
+    }
+
+    pub(super) fn unshelve(&mut self, slot: Slot, purpose: Purpose) {
+        let shelf = self.shelf(purpose);
+        if shelf.last() == Some(&slot) {
+            shelf.pop();
         } else {
-            self.idle.retain(|other| *other != slot);
+            shelf.retain(|other| *other != slot);
         }
     }
 
     /// Notes that an environment could not be started ahead or did not last, and when to try again.
-    pub(super) fn set_back(&mut self, now: Instant, failure: Option<String>) {
+    pub(super) fn set_back(&mut self, now: Instant, failure: String) -> Instant {
         let pause = Duration::from_secs(1 << self.setbacks.min(6)).min(LONGEST_PAUSE);
         self.setbacks = self.setbacks.saturating_add(1);
-        self.retry_at = Some(now + pause);
-        if failure.is_some() {
-            self.failure = failure;
-        }
+        self.failure = Some(failure);
+        let at = now + pause;
+        self.retry_at = Some(at);
+        at
     }
 }
 
@@ -196,4 +290,6 @@ pub(super) struct Function {
     pub(super) waiting: usize,
     /// Whether it is in the ring.
     pub(super) is_listed: bool,
+    /// How its calls follow each other.
+    pub(super) rhythm: Rhythm,
 }

@@ -36,9 +36,19 @@ impl Scheduler {
             ));
         }
         self.recharge(revision.id, |_, provisioned| *provisioned = count);
-        // What was kept may now be older than the keep-alive.
-        self.wake_by(now);
+        self.end_surplus(revision.id, effects);
         self.settle(revision.id, now, effects);
+    }
+
+    /// Ends what is idle of the provisioned environments that are too many, the oldest first. What is in use or being
+    /// started follows when it comes free, or is on-demand from then on.
+    fn end_surplus(&mut self, revision: RevisionId, effects: &mut Vec<Effect>) {
+        while let Some(pool) = self.pools.get(&revision)
+            && pool.has_surplus()
+            && let Some(slot) = pool.idle_provisioned.first().copied()
+        {
+            self.end(slot, effects);
+        }
     }
 
     /// How far a revision's provisioned environments have come.
@@ -46,8 +56,8 @@ impl Scheduler {
         self.pools
             .get(&revision)
             .map(|pool| ProvisionedStatus {
-                available: pool.counts.ready().min(pool.provisioned),
-                allocated: pool.counts.live().min(pool.provisioned),
+                available: pool.available().min(pool.provisioned),
+                allocated: pool.kept.provisioned.min(pool.provisioned),
                 failure: pool.failure.clone(),
             })
             .unwrap_or_default()
@@ -62,12 +72,12 @@ impl Scheduler {
                 self.retired.pop_front();
             }
         }
+        self.expect_no_more(revision);
         let Some(pool) = self.pools.get_mut(&revision) else {
             return false;
         };
         pool.is_retiring = true;
-        self.recharge(revision, |_, provisioned| *provisioned = 0);
-        self.end_idle(revision, effects);
+        self.forsake(revision, effects);
         self.settle(revision, now, effects);
         true
     }

@@ -8,6 +8,7 @@ use ephyra_core::id::{FunctionName, RevisionId};
 use ephyra_core::revision::Revision;
 use proptest::prelude::*;
 
+use super::super::pool::SnapStart;
 use super::world::{ACCOUNT, World, options, revision};
 
 #[derive(Clone, Debug)]
@@ -24,11 +25,14 @@ enum Step {
     Pass(u64),
     Reserve(usize, Option<u32>),
     Provision(usize, u32),
+    Template(usize, bool),
+    FirstTemplate(usize),
     Retire(usize),
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let any = || 0_usize..6;
+    let any_bool = prop::bool::ANY;
     let step = prop_oneof![
         12 => any().prop_map(Step::Request),
         6 => any().prop_map(Step::Start),
@@ -39,7 +43,9 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         3 => any().prop_map(Step::Park),
         1 => any().prop_map(Step::Die),
         1 => any().prop_map(Step::GiveUp),
-        4 => prop::sample::select(vec![1, 60, 700, 2_000, 601_000]).prop_map(Step::Pass),
+        4 => prop::sample::select(vec![1, 60, 700, 2_000, 61_000, 601_000, 3_000_000]).prop_map(Step::Pass),
+        1 => (any(), any_bool).prop_map(|(one, is_on)| Step::Template(one, is_on)),
+        1 => any().prop_map(Step::FirstTemplate),
         1 => (any(), prop::option::of(0_u32..4)).prop_map(|(one, limit)| Step::Reserve(one, limit)),
         1 => (any(), 0_u32..3).prop_map(|(one, count)| Step::Provision(one, count)),
         1 => any().prop_map(Step::Retire),
@@ -148,6 +154,14 @@ proptest! {
                     let count = if retired.contains(&asked.id) { 0 } else { count };
                     limits.provisioned.insert(asked.id, count);
                 }
+                Step::Template(one, is_on) => world.keep_template(&revisions[one], is_on),
+                Step::FirstTemplate(one) => {
+                    let told = world.templates.len();
+                    world.first_template(&revisions[one]);
+                    let is_asked = world.scheduler.pools.get(&revisions[one].id)
+                        .is_some_and(|pool| matches!(pool.snap_start, SnapStart::First { .. }));
+                    prop_assert!(world.templates.len() > told || is_asked, "who asks for a template is never told");
+                }
                 Step::Retire(one) => {
                     let id = revisions[one].id;
                     world.retire(id);
@@ -157,7 +171,10 @@ proptest! {
             }
         }
         // Without provisions that hold the memory, all that wait are served.
-        for revision in &revisions { world.provision(revision, 0); }
+        for revision in &revisions {
+            world.provision(revision, 0);
+            world.keep_template(revision, false);
+        }
         world.come_to_rest();
         prop_assert!(world.waiting.is_empty());
         prop_assert_eq!(world.scheduler.in_flight(), 0);
@@ -166,12 +183,10 @@ proptest! {
         }
         // And when nobody comes any more, nothing is left at all.
         for revision in &revisions { world.scheduler.set_reserved(&revision.function, None); }
-        for _ in 0..4 {
-            world.pass(Duration::from_secs(700));
-            world.come_to_rest();
-        }
+        world.idle(Duration::from_secs(86_400));
         prop_assert!(world.scheduler.is_empty());
         prop_assert!(world.scheduler.functions.is_empty());
+        prop_assert!(world.scheduler.background.is_empty() && world.scheduler.template_mb == 0);
         prop_assert!(world.scheduler.wake_at().is_none());
     }
 }

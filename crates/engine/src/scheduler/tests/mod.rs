@@ -1,6 +1,8 @@
 //! The core under random histories (`history`), and the rules that a history alone would not show.
 
+mod ahead;
 mod history;
+mod rhythm;
 mod world;
 
 use std::sync::Arc;

@@ -4,9 +4,12 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use ephyra_core::compute::SnapStartError;
 use ephyra_core::digest::Digest;
 use ephyra_core::environment::LaunchError;
+use ephyra_core::environment::Purpose;
 use ephyra_core::id::{RevisionId, Version};
+use ephyra_core::invocation::FunctionError;
 use ephyra_core::revision::{LogFormat, LogLevel, Logging, Revision};
 
 use super::super::{Admission, Effect, GiveUp, Lease, Refusal, Scheduler, Slot, Ticket, pool};
@@ -61,6 +64,8 @@ pub(super) struct World {
     pub(super) failed: BTreeSet<Ticket>,
     pub(super) retired: HashSet<RevisionId>,
     pub(super) of_slot: BTreeMap<Slot, RevisionId>,
+    pub(super) purposes: BTreeMap<Slot, Purpose>,
+    pub(super) templates: Vec<(RevisionId, Result<(), SnapStartError>)>,
 }
 
 impl World {
@@ -78,6 +83,8 @@ impl World {
             failed: BTreeSet::new(),
             retired: HashSet::new(),
             of_slot: BTreeMap::new(),
+            purposes: BTreeMap::new(),
+            templates: Vec::new(),
         }
     }
 
@@ -106,8 +113,11 @@ impl World {
 
     pub(super) fn start(&mut self, slot: Slot, init_error: Option<&str>) {
         self.starting.remove(&slot).unwrap();
-        self.scheduler
-            .started(slot, init_error.map(str::to_owned), self.now, &mut self.effects);
+        let init_error = init_error.map(|text| FunctionError {
+            error_type: "Runtime.ImportModuleError".to_owned(),
+            payload: text.to_owned().into(),
+        });
+        self.scheduler.started(slot, init_error, self.now, &mut self.effects);
         self.follow();
     }
 
@@ -154,6 +164,54 @@ impl World {
         self.follow();
     }
 
+    pub(super) fn keep_template(&mut self, revision: &Arc<Revision>, is_on: bool) {
+        self.scheduler
+            .set_snap_start(revision, is_on, self.now, &mut self.effects);
+        self.follow();
+    }
+
+    pub(super) fn first_template(&mut self, revision: &Arc<Revision>) {
+        self.scheduler.first_template(revision, self.now, &mut self.effects);
+        self.follow();
+    }
+
+    /// What the environments of a revision that are there, or are started, were started for.
+    pub(super) fn purposes_of(&self, revision: RevisionId) -> Vec<Purpose> {
+        let live = |slot: &Slot| {
+            self.scheduler
+                .environments
+                .get(slot)
+                .is_some_and(|one| one.stage != pool::Stage::Ending)
+        };
+        let slots = self.purposes.iter();
+        slots
+            .filter(|(slot, _)| live(slot) && self.of_slot[slot] == revision)
+            .map(|(_, purpose)| *purpose)
+            .collect()
+    }
+
+    /// Calls a function once and lets everything come to rest.
+    pub(super) fn call(&mut self, revision: &Arc<Revision>) -> bool {
+        let admission = self.request(revision).unwrap();
+        self.come_to_rest();
+        match admission {
+            Admission::Run(lease) => lease.cold,
+            Admission::Wait(ticket) => self.granted[&ticket].cold,
+        }
+    }
+
+    /// Lets time pass, and everything come to rest whenever something was due.
+    pub(super) fn idle(&mut self, time: Duration) {
+        let end = self.now + time;
+        self.come_to_rest();
+        while let Some(at) = self.scheduler.wake_at().filter(|at| *at <= end) {
+            self.pass(at.saturating_duration_since(self.now));
+            self.come_to_rest();
+        }
+        self.pass(end.saturating_duration_since(self.now));
+        self.come_to_rest();
+    }
+
     pub(super) fn retire(&mut self, revision: RevisionId) -> bool {
         let is_left = self.scheduler.retire(revision, self.now, &mut self.effects);
         self.follow();
@@ -182,7 +240,12 @@ impl World {
     pub(super) fn follow(&mut self) {
         for effect in std::mem::take(&mut self.effects) {
             match effect {
-                Effect::Start { slot, revision, .. } => {
+                Effect::Start {
+                    slot,
+                    revision,
+                    purpose,
+                } => {
+                    self.purposes.insert(slot, purpose);
                     self.of_slot.insert(slot, revision.id);
                     self.starting.insert(slot, revision);
                 }
@@ -210,6 +273,7 @@ impl World {
                 Effect::Retired { revision } => {
                     self.retired.insert(revision);
                 }
+                Effect::Template { revision, outcome } => self.templates.push((revision, outcome)),
             }
         }
         self.check();
@@ -227,7 +291,7 @@ impl World {
         let memory: u64 = scheduler.environments.values().map(|one| one.memory_mb).sum();
         assert_eq!(memory, scheduler.reserved_mb());
         assert!(memory <= scheduler.options.memory_mb, "more memory than there is");
-        assert!(counts.starting <= scheduler.options.max_starting);
+        self.check_kept();
         assert!(
             scheduler.pools.values().all(|pool| !pool.is_empty()),
             "a pool without use is kept"
@@ -260,6 +324,50 @@ impl World {
             scheduler.ring.len(),
             scheduler.functions.values().filter(|one| one.is_listed).count()
         );
+    }
+
+    /// What is counted along the way is what can be counted anew.
+    fn check_kept(&self) {
+        let scheduler = &self.scheduler;
+        let all = || scheduler.environments.values();
+        let count =
+            |is: &dyn Fn(&pool::Environment) -> bool| u32::try_from(all().filter(|one| is(one)).count()).unwrap();
+        let is_starting = |one: &pool::Environment| one.stage == pool::Stage::Starting;
+        let is_ahead = |one: &pool::Environment| matches!(one.purpose, Purpose::Prewarmed | Purpose::SnapStart);
+        assert!(scheduler.places <= scheduler.options.max_starting);
+        assert_eq!(scheduler.places, count(&|one| one.has_place));
+        assert!(all().all(|one| is_starting(one) || !one.has_place));
+        assert_eq!(
+            scheduler.starting_ahead,
+            count(&|one| is_starting(one) && is_ahead(one))
+        );
+        let timers = all().filter(|one| one.due.is_some()).count();
+        assert_eq!(scheduler.timers.len(), timers, "a timer without an environment");
+        for (slot, one) in &scheduler.environments {
+            let is_watched = is_starting(one) || matches!(one.stage, pool::Stage::Idle { .. });
+            let may_stay = is_ahead(one) || one.purpose == Purpose::Provisioned || !one.has_place;
+            assert!(
+                !is_watched || one.due.is_some() || may_stay,
+                "{slot:?} is never looked at"
+            );
+        }
+        for (id, pool) in &scheduler.pools {
+            let of = |purpose| count(&|one| one.revision == *id && one.purpose == purpose);
+            assert_eq!(pool.kept.provisioned, of(Purpose::Provisioned));
+            assert_eq!(pool.kept.templates, of(Purpose::SnapStart));
+            assert_eq!(pool.kept.prewarmed, of(Purpose::Prewarmed));
+            assert!(
+                pool.kept.templates <= 1 && pool.kept.prewarmed <= 1,
+                "more than one ahead"
+            );
+            let is_exact = pool.idle_provisioned.len() <= pool.provisioned as usize;
+            assert!(is_exact, "more is kept than is provisioned");
+            let listed = scheduler.background.iter().filter(|listed| *listed == id).count();
+            assert_eq!(listed, usize::from(pool.is_in_background));
+        }
+        for (at, _) in scheduler.timers.first().into_iter().chain(None::<&(_, Slot)>) {
+            assert!(scheduler.wake_at().is_some_and(|wake| wake <= *at), "a timer is missed");
+        }
     }
 
     /// Lets everything that goes on come to its end.
