@@ -274,6 +274,10 @@ uuid_id!(
     /// One execution environment; also the tail of its log stream's name.
     EnvironmentId
 );
+uuid_id!(
+    /// One extension in one environment: what it shows in its requests.
+    ExtensionId
+);
 
 #[cfg(test)]
 mod tests {

@@ -96,7 +96,7 @@ impl GuestEnvironment {
         };
         journal.platform(start, now_ms());
         let protocol = match runtime.kind {
-            RuntimeKind::Python | RuntimeKind::Node => {
+            RuntimeKind::Python | RuntimeKind::Node | RuntimeKind::Java => {
                 Protocol::Frames(Box::new(Channel::open(sandbox.control).map_err(failed)?))
             }
             RuntimeKind::Provided => {
@@ -289,6 +289,7 @@ impl GuestEnvironment {
         let start = Event::Start {
             request_id: invocation.request_id,
             version: self.revision.version,
+            trace_id: invocation.trace_id.as_deref(),
         };
         self.watch.journal.platform(start, now_ms());
 
@@ -421,6 +422,7 @@ impl GuestEnvironment {
             memory_mb: self.revision.memory_mb,
             peak_memory_mb: measures.peak_memory_bytes.div_ceil(1 << 20),
             init: self.cold.map(|cold| cold.boot + cold.init),
+            extensions: None,
         };
         journal.platform(
             Event::Report {

@@ -17,7 +17,8 @@ mod channel;
 pub mod environment;
 mod failure;
 pub mod frame;
-pub mod journal;
+pub mod java;
+mod journal;
 pub mod launcher;
 pub mod lines;
 pub mod pace;
@@ -26,6 +27,7 @@ mod protocol;
 pub mod runtime;
 mod start;
 mod supervisor;
+pub mod telemetry;
 pub mod variables;
 mod watch;
 

@@ -10,6 +10,8 @@ use ephyra_core::id::{RequestId, Version};
 use ephyra_core::revision::LogLevel;
 use serde_json::{Value, json};
 
+use crate::telemetry::{Api, Category};
+
 /// Something that the platform logs.
 #[derive(Clone, Copy, Debug)]
 pub enum Event<'a> {
@@ -21,6 +23,25 @@ pub enum Event<'a> {
         version: Version,
         purpose: Purpose,
     },
+    /// The runtime has loaded the function, or failed to; extensions may still initialise.
+    InitRuntimeDone {
+        purpose: Purpose,
+        phase: &'static str,
+        status: Status<'a>,
+    },
+    /// How far an extension has come when initialisation is over.
+    Extension {
+        name: &'a str,
+        state: &'static str,
+        events: &'a [&'static str],
+        error_type: Option<&'a str>,
+    },
+    /// An extension has subscribed to telemetry.
+    Subscription {
+        name: &'a str,
+        api: Api,
+        categories: &'a [Category],
+    },
     /// Initialisation went well.
     InitDone { purpose: Purpose, duration: Duration },
     /// Initialisation failed; `Err("timeout")`-like statuses carry no error type.
@@ -31,7 +52,11 @@ pub enum Event<'a> {
         status: Status<'a>,
     },
     /// An invocation begins.
-    Start { request_id: RequestId, version: Version },
+    Start {
+        request_id: RequestId,
+        version: Version,
+        trace_id: Option<&'a str>,
+    },
     /// The handler is done.
     RuntimeDone {
         request_id: RequestId,
@@ -59,9 +84,9 @@ pub enum Status<'a> {
 }
 
 /// The figures of a report.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Figures {
-    /// From delivery to the end of the answer.
+    /// From delivery to the end of the answer, or of the extensions that went on behind it.
     pub duration: Duration,
     /// What is billed, in milliseconds.
     pub billed_ms: u64,
@@ -71,6 +96,8 @@ pub struct Figures {
     pub peak_memory_mb: u64,
     /// The initialisation, when it belongs to this invocation.
     pub init: Option<Duration>,
+    /// How long extensions went on behind the answer.
+    pub extensions: Option<Duration>,
 }
 
 impl Status<'_> {
@@ -118,7 +145,29 @@ impl Event<'_> {
             } => {
                 format!("INIT_START Runtime Version: {runtime}\tRuntime Version ARN: {runtime_arn}")
             }
-            Self::InitDone { .. } => String::new(),
+            Self::InitRuntimeDone { .. } | Self::InitDone { .. } => String::new(),
+            Self::Extension {
+                name,
+                state,
+                events,
+                error_type,
+            } => {
+                let error = error_type
+                    .map(|error| format!("\tError Type: {error}"))
+                    .unwrap_or_default();
+                format!(
+                    "EXTENSION\tName: {name}\tState: {state}\tEvents: [{}]{error}",
+                    events.join(", ")
+                )
+            }
+            Self::Subscription { name, api, categories } => {
+                let api = match api {
+                    Api::Logs => "LOGS",
+                    Api::Telemetry => "TELEMETRY",
+                };
+                let titles: Vec<_> = categories.iter().map(|one| one.title()).collect();
+                format!("{api}\tName: {name}\tState: Subscribed\tTypes: [{}]", titles.join(", "))
+            }
             Self::InitFailed {
                 duration,
                 phase,
@@ -131,7 +180,9 @@ impl Event<'_> {
                     status.to_text()
                 )
             }
-            Self::Start { request_id, version } => format!("START RequestId: {request_id} Version: {version}"),
+            Self::Start {
+                request_id, version, ..
+            } => format!("START RequestId: {request_id} Version: {version}"),
             Self::RuntimeDone { request_id, .. } => format!("END RequestId: {request_id}"),
             Self::Report {
                 request_id,
@@ -160,16 +211,26 @@ impl Event<'_> {
         match self {
             Self::InitStart { .. }
             | Self::Start { .. }
+            | Self::Extension { error_type: None, .. }
+            | Self::Subscription { .. }
             | Self::Report {
                 status: Status::Success,
                 ..
             } => LogLevel::Info,
             Self::InitDone { .. }
+            | Self::InitRuntimeDone {
+                status: Status::Success,
+                ..
+            }
             | Self::RuntimeDone {
                 status: Status::Success,
                 ..
             } => LogLevel::Debug,
-            Self::InitFailed { .. } | Self::RuntimeDone { .. } | Self::Report { .. } => LogLevel::Warn,
+            Self::InitRuntimeDone { .. }
+            | Self::Extension { .. }
+            | Self::InitFailed { .. }
+            | Self::RuntimeDone { .. }
+            | Self::Report { .. } => LogLevel::Warn,
         }
     }
 
@@ -190,6 +251,31 @@ impl Event<'_> {
                     "functionVersion": version.to_string(),
                 }),
             ),
+            Self::InitRuntimeDone { purpose, phase, status } => {
+                let mut record = json!({ "initializationType": purpose.as_str(), "phase": phase });
+                status.write_to(&mut record);
+                ("platform.initRuntimeDone", record)
+            }
+            Self::Extension {
+                name,
+                state,
+                events,
+                error_type,
+            } => {
+                let mut record = json!({ "name": name, "state": state, "events": events });
+                if let Some(error_type) = error_type {
+                    record["errorType"] = error_type.into();
+                }
+                ("platform.extension", record)
+            }
+            Self::Subscription { name, api, categories } => {
+                let names: Vec<_> = categories.iter().map(|one| one.name()).collect();
+                let kind = match api {
+                    Api::Logs => "platform.logsSubscription",
+                    Api::Telemetry => "platform.telemetrySubscription",
+                };
+                (kind, json!({ "name": name, "state": "Subscribed", "types": names }))
+            }
             Self::InitDone { purpose, duration } => (
                 "platform.initReport",
                 json!({
@@ -210,10 +296,17 @@ impl Event<'_> {
                 status.write_to(&mut record);
                 ("platform.initReport", record)
             }
-            Self::Start { request_id, version } => (
-                "platform.start",
-                json!({ "requestId": request_id, "version": version.to_string() }),
-            ),
+            Self::Start {
+                request_id,
+                version,
+                trace_id,
+            } => {
+                let mut record = json!({ "requestId": request_id, "version": version.to_string() });
+                if let Some(trace_id) = trace_id {
+                    record["tracing"] = json!({ "type": "X-Amzn-Trace-Id", "value": trace_id });
+                }
+                ("platform.start", record)
+            }
             Self::RuntimeDone {
                 request_id,
                 duration,
@@ -239,6 +332,9 @@ impl Event<'_> {
                 if let Some(init) = figures.init {
                     metrics["initDurationMs"] = ms_number(init);
                 }
+                if let Some(extensions) = figures.extensions {
+                    metrics["postRuntimeExtensionsDurationMs"] = ms_number(extensions);
+                }
                 let mut record = json!({ "requestId": request_id, "metrics": metrics });
                 status.write_to(&mut record);
                 ("platform.report", record)
@@ -262,6 +358,7 @@ mod tests {
             memory_mb: 128,
             peak_memory_mb: 36,
             init,
+            extensions: None,
         };
         Event::Report {
             request_id: ID,
@@ -296,6 +393,7 @@ mod tests {
                 Event::Start {
                     request_id: ID,
                     version: Version::Latest,
+                    trace_id: None,
                 },
                 format!("START RequestId: {ID_TEXT} Version: $LATEST"),
             ),
@@ -307,6 +405,32 @@ mod tests {
                     status: Status::Timeout,
                 },
                 "INIT_REPORT Init Duration: 9999.79 ms\tPhase: init\tStatus: timeout".to_owned(),
+            ),
+            (
+                Event::Extension {
+                    name: "mine",
+                    state: "Ready",
+                    events: &["INVOKE", "SHUTDOWN"],
+                    error_type: None,
+                },
+                "EXTENSION\tName: mine\tState: Ready\tEvents: [INVOKE, SHUTDOWN]".to_owned(),
+            ),
+            (
+                Event::Extension {
+                    name: "mine",
+                    state: "LaunchError",
+                    events: &[],
+                    error_type: Some("PermissionDenied"),
+                },
+                "EXTENSION\tName: mine\tState: LaunchError\tEvents: []\tError Type: PermissionDenied".to_owned(),
+            ),
+            (
+                Event::Subscription {
+                    name: "mine",
+                    api: Api::Telemetry,
+                    categories: &[Category::Platform, Category::Function],
+                },
+                "TELEMETRY\tName: mine\tState: Subscribed\tTypes: [Platform, Function]".to_owned(),
             ),
         ] {
             assert_eq!(event.to_text(), want);
