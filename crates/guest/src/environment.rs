@@ -99,14 +99,7 @@ impl GuestEnvironment {
             RuntimeKind::Python | RuntimeKind::Node | RuntimeKind::Java => {
                 Protocol::Frames(Box::new(Channel::open(sandbox.control).map_err(failed)?))
             }
-            RuntimeKind::Provided => {
-                let Some(listener) = sandbox.listener else {
-                    return Err(LaunchError::Sandbox(
-                        "the sandbox has no listener for the Runtime API".to_owned(),
-                    ));
-                };
-                Protocol::Api(Box::new(Api::serve(listener).map_err(failed)?))
-            }
+            RuntimeKind::Provided => Protocol::Api(Box::new(Api::serve(sandbox.listener).map_err(failed)?)),
         };
         Ok(Self {
             watch: Watch::open(sandbox.supervisor, sandbox.output, journal).map_err(failed)?,

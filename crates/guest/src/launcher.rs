@@ -25,7 +25,7 @@ pub trait Builder: Send + Sync + 'static {
     /// Where the revision's `bootstrap` is, for a provided runtime. It need not be a file that runs: that shows.
     fn bootstrap(&self, revision: &Revision) -> Option<Bootstrap>;
 
-    /// Builds a sandbox for a revision, whose pid 1 then waits for its command. For a provided runtime it has a listener.
+    /// Builds a sandbox for a revision, assigned to it, whose pid 1 then waits for its command.
     fn build(&self, revision: &Revision, runtime: &Runtime) -> BoxFuture<'static, Result<Sandbox, LaunchError>>;
 }
 

@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::task::{Context, Poll, ready};
 
-use ephyra_sandbox::supervisor::{Notice, PACKET_BYTES, StartCommand};
+use ephyra_sandbox::supervisor::{self, Command, Notice, PACKET_BYTES, Process, StartCommand};
 use rustix::net::SendFlags;
 use tokio::io::ReadBuf;
 use tokio::net::UnixDatagram;
@@ -41,7 +41,7 @@ impl Supervisor {
 
     /// Has the runtime started. The socket is fresh, so the packet fits.
     pub(crate) fn start(&self, command: &StartCommand) -> io::Result<()> {
-        let packet = command.encode().map_err(io::Error::other)?;
+        let packet = Command::Start(command.clone()).encode().map_err(io::Error::other)?;
         if packet.len() > PACKET_BYTES {
             return Err(io::Error::other(format!(
                 "the start command is larger than {PACKET_BYTES} bytes"
@@ -57,13 +57,19 @@ impl Supervisor {
             let mut packet = [0; 64];
             let mut packet = ReadBuf::new(&mut packet);
             self.exit = match ready!(self.socket.poll_recv(cx, &mut packet)) {
-                Ok(()) => Some(match Notice::decode(packet.filled()) {
-                    Ok(Notice::ExecFailed(errno)) => Exit::ExecFailed(errno),
-                    Ok(Notice::Exited(status)) => Exit::Status(status),
-                    Ok(Notice::Signalled(signal)) => Exit::Signal(signal),
+                Ok(()) => match Notice::decode(packet.filled()) {
+                    Ok(Notice {
+                        process: Process::Runtime,
+                        exit,
+                    }) => Some(match exit {
+                        supervisor::Exit::ExecFailed(errno) => Exit::ExecFailed(errno),
+                        supervisor::Exit::Exited(status) => Exit::Status(status),
+                        supervisor::Exit::Signalled(signal) => Exit::Signal(signal),
+                    }),
+                    Ok(_) => None,
                     // An empty packet is the end of the socket.
-                    Err(_) => Exit::Vanished,
-                }),
+                    Err(_) => Some(Exit::Vanished),
+                },
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => None,
                 Err(_) => Some(Exit::Vanished),
             };

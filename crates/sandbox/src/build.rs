@@ -1,9 +1,12 @@
-//! What happens in the copy of the warden that becomes a sandbox's pid 1: it builds the sandbox around itself, gives
-//! up everything that was needed for it, and waits for what to start. Read `root`, `lockdown`, then `init`.
+//! What happens in the copy of the warden that becomes a sandbox's pid 1: it builds the sandbox around itself and waits,
+//! privileged, for whom it is. When it is told, it mounts what belongs to the function and gives up every right. Whatever
+//! it starts before that gives them up by itself. Read `root`, `lockdown`, `order`, then `init` and `start`.
 
 mod init;
 mod lockdown;
+mod order;
 mod root;
+mod start;
 
 use std::collections::BTreeSet;
 use std::io;
@@ -11,24 +14,24 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use ephyra_core::digest::Digest;
 use ephyra_sys::clone::Namespaces;
 use ephyra_sys::descriptor::{close_all_except, place};
-use ephyra_sys::namespace::{enter_user, unshare};
+use ephyra_sys::namespace::unshare;
 use ephyra_sys::network::raise_loopback;
 use rustix::fs::{Mode, OFlags};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, listen, socket_with, sockopt};
-use serde::{Deserialize, Serialize};
 
 use crate::cgroup::Tree;
 use crate::isolation::Piece;
-use crate::packet;
 use crate::protocol::Step;
 use crate::seccomp::Filter;
 use crate::skeleton::HOST_NAME;
 
-pub(crate) use lockdown::{become_user, landlock};
-pub(crate) use root::{INODES_PER_MB, enter};
+pub(crate) use lockdown::{Reach, become_user, landlock};
+pub(crate) use order::{BuildReport, Mounts, Order, give};
+pub(crate) use root::enter;
+
+use lockdown::Rights;
 
 /// Where the Runtime API listens inside a sandbox.
 const LISTENER: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 9001);
@@ -49,48 +52,26 @@ pub(crate) struct Blueprint<'a> {
     pub(crate) skeleton: &'a Path,
     /// An empty folder in the warden's mount namespace, the same for all, to put the new root on.
     pub(crate) mount_point: &'a Path,
-    /// The folder of unpacked packages, as mounted in the warden's mount namespace.
-    pub(crate) packages: &'a Path,
-    /// The owner of the packages.
-    pub(crate) server_uid: u32,
-    /// The package.
-    pub(crate) code: Digest,
-    /// The layers.
-    pub(crate) layers: &'a [Digest],
-    /// The file system for /tmp, mounted nowhere yet; without one, /tmp is made in memory.
-    pub(crate) tmp: Option<&'a OwnedFd>,
-    /// The size of /tmp in MB.
-    pub(crate) tmp_mb: u32,
-    /// Whether to open the listener.
-    pub(crate) has_listener: bool,
+    /// What the runtime boots from, mounted nowhere yet.
+    pub(crate) base: Option<&'a OwnedFd>,
+    /// The file system for /tmp, mounted nowhere yet.
+    pub(crate) tmp: &'a OwnedFd,
     /// The guest's user as the host sees it; also its group.
     pub(crate) host_uid: u32,
     /// The slot's user namespace, when one is used.
     pub(crate) user_namespace: Option<BorrowedFd<'a>>,
+    /// Whether the runtime comes from a zygote; then pid 1 has no use for what the runtime holds.
+    pub(crate) has_zygote: bool,
     /// The guest's end of the control stream.
     pub(crate) control: OwnedFd,
     /// Pid 1's end of the supervisor socket.
     pub(crate) supervisor: OwnedFd,
-    /// The write end of the output pipe.
+    /// The write end of the runtime's output pipe.
     pub(crate) output: OwnedFd,
-    /// Where it is said that the sandbox stands, or why not.
+    /// The write end of the extensions' output pipe.
+    pub(crate) extension_output: OwnedFd,
+    /// Where it is said that the sandbox stands, or why not, and where orders come from.
     pub(crate) report: OwnedFd,
-}
-
-/// Pid 1 to the warden, once. `Ready` comes with the listener when one was asked for.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum BuildReport {
-    /// The sandbox stands.
-    Ready,
-    /// It does not.
-    Failed {
-        /// What was being done.
-        step: Step,
-        /// The error number, 0 when there is none.
-        errno: i32,
-        /// The error.
-        text: String,
-    },
 }
 
 /// A step that failed.
@@ -98,6 +79,23 @@ pub(crate) struct Failure {
     step: Step,
     errno: i32,
     text: String,
+}
+
+impl Failure {
+    /// As pid 1 says it.
+    fn report(self) -> BuildReport {
+        let Self { step, errno, text } = self;
+        BuildReport::Failed { step, errno, text }
+    }
+}
+
+impl From<Failure> for io::Error {
+    fn from(failure: Failure) -> Self {
+        match failure.errno {
+            0 => Self::other(failure.text),
+            errno => Self::from_raw_os_error(errno),
+        }
+    }
 }
 
 /// Names the step that an error happened in.
@@ -133,35 +131,54 @@ pub(crate) fn namespaces(pieces: &BTreeSet<Piece>) -> Namespaces {
     .fold(Namespaces::none(), |all, (_, one)| all.and(one))
 }
 
+/// All namespaces that a sandbox has of its own, but for the user's.
+pub(crate) fn all_namespaces(pieces: &BTreeSet<Piece>) -> Namespaces {
+    let cloned = namespaces(pieces);
+    if pieces.contains(&Piece::CgroupNamespace) {
+        cloned.and(Namespaces::CGROUP)
+    } else {
+        cloned
+    }
+}
+
 /// The body of pid 1: builds, says so, supervises. Its result is the status of the process.
 pub(crate) fn run(blueprint: Blueprint<'_>) -> i32 {
     let built = build(&blueprint);
+    let rights = Rights::of(&blueprint);
     let Blueprint {
+        has_zygote,
         control,
         supervisor,
         output,
+        extension_output,
         report,
         ..
     } = blueprint;
-    let (message, listener) = match built {
-        Ok(listener) => (BuildReport::Ready, listener),
-        Err(Failure { step, errno, text }) => (BuildReport::Failed { step, errno, text }, None),
+    let listener = match built {
+        Ok(listener) => listener,
+        Err(failure) => {
+            // Nobody is left to be told when this fails.
+            order::say(&report, &failure.report(), &[]).unwrap_or_default();
+            return 1;
+        }
     };
-    let is_ready = message == BuildReport::Ready;
-    let descriptors: Vec<BorrowedFd<'_>> = listener.iter().map(AsFd::as_fd).collect();
-    let sent = postcard::to_stdvec(&message)
-        .map_err(io::Error::other)
-        .and_then(|bytes| packet::send(&report, &bytes, &descriptors, true));
     // An error here means that the warden is gone, and with it the reason to go on.
-    if sent.is_err() || !is_ready {
+    if order::say(&report, &BuildReport::Ready, &[listener.as_fd()]).is_err() {
         return 1;
     }
-    drop((listener, report));
-    init::supervise(control, supervisor, output)
+    drop(listener);
+    init::supervise(init::Parts {
+        rights,
+        runtime: (!has_zygote).then_some((control, output)),
+        extension_output,
+        supervisor,
+        report,
+    })
 }
 
-fn build(blueprint: &Blueprint<'_>) -> Result<Option<OwnedFd>, Failure> {
+fn build(blueprint: &Blueprint<'_>) -> Result<OwnedFd, Failure> {
     let uses = |piece| blueprint.pieces.contains(&piece);
+    lockdown::end_with_parent().at(Step::Privileges)?;
     if let Some((tree, group)) = blueprint.group {
         tree.join(group).at(Step::JoinCgroup)?;
         if uses(Piece::CgroupNamespace) {
@@ -175,11 +192,7 @@ fn build(blueprint: &Blueprint<'_>) -> Result<Option<OwnedFd>, Failure> {
     }
     raise_oom_score().at(Step::Session)?;
     raise_loopback().at(Step::Loopback)?;
-    let listener = if blueprint.has_listener {
-        Some(listener().at(Step::Listener)?)
-    } else {
-        None
-    };
+    let listener = listener().at(Step::Listener)?;
 
     root::build(blueprint)?;
 
@@ -187,18 +200,16 @@ fn build(blueprint: &Blueprint<'_>) -> Result<Option<OwnedFd>, Failure> {
     if uses(Piece::OwnUsers) || !uses(Piece::UserNamespace) {
         rustix::thread::set_thread_groups(&[]).at(Step::Identity)?;
     }
-    if let Some(namespace) = blueprint.user_namespace {
-        enter_user(namespace).at(Step::Identity)?;
-    }
     let mut keep = vec![
         blueprint.control.as_fd(),
         blueprint.supervisor.as_fd(),
         blueprint.output.as_fd(),
+        blueprint.extension_output.as_fd(),
         blueprint.report.as_fd(),
+        listener.as_fd(),
     ];
-    keep.extend(listener.as_ref().map(AsFd::as_fd));
+    keep.extend(blueprint.user_namespace);
     close_all_except(&keep).at(Step::Close)?;
-    lockdown::apply(blueprint)?;
     Ok(listener)
 }
 

@@ -17,6 +17,7 @@ use ephyra_core::limits::{MEMORY_MB_OF_ONE_CPU, PROCESSES};
 use serde::{Deserialize, Serialize};
 
 use crate::protocol::FilesPresent;
+use crate::zygote::Entry;
 
 /// The time over which CPU is shared out, in microseconds: short, so that a small function does not stand still for
 /// long.
@@ -250,6 +251,22 @@ impl Tree {
         match self {
             Self::V1(tree) => tree.limit(name, limits),
             Self::V2(tree) => tree.limit(name, limits),
+        }
+    }
+
+    /// Changes the limits of a group that is in use.
+    pub(crate) fn change(&self, name: &str, from: Limits, to: Limits) -> io::Result<()> {
+        match self {
+            Self::V1(tree) => tree.change(name, from, to),
+            Self::V2(tree) => tree.limit(name, to),
+        }
+    }
+
+    /// How a process that is not cloned here joins a group.
+    pub(crate) fn entry(&self, name: &str) -> io::Result<Entry> {
+        match self {
+            Self::V1(tree) => tree.tasks(name).map(Entry::V1),
+            Self::V2(tree) => tree.open(name).map(Entry::V2),
         }
     }
 

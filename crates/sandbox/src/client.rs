@@ -16,12 +16,12 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
 use crate::cgroup::Files;
 use crate::controls::CgroupControls;
 use crate::packet::{self, Received};
-use crate::protocol::{Create, FilesPresent, Reply, Request, Step};
+use crate::protocol::{Assign, FilesPresent, Prepare, Reply, Request, Step};
 use crate::runtimes::Runtime;
 use crate::sandbox::Sandbox;
 
 /// How many sandboxes are asked for at once; more wait their turn.
-const CREATES: usize = 16;
+const PREPARES: usize = 16;
 
 /// A handle on the warden; clones share one socket.
 #[derive(Clone)]
@@ -29,24 +29,39 @@ pub struct Warden {
     shared: Arc<Shared>,
 }
 
-/// What a sandbox is to be made of.
+/// A sandbox that is nobody's yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Spec {
-    /// Its memory in MB.
-    pub memory_mb: u32,
-    /// The size of its `/tmp` in MB.
-    pub tmp_mb: u32,
-    /// The package, unpacked in the data folder's [`PACKAGES`](crate::warden::PACKAGES).
-    pub code: Digest,
-    /// The layers, unpacked there too; a later one covers an earlier one.
-    pub layers: Vec<Digest>,
+pub struct Blank {
     /// The identifier of its runtime, one of [`Warden::runtimes`].
     pub runtime: String,
-    /// Whether it has a listener for the Runtime API.
-    pub listener: bool,
+    /// Its memory in MB, until it is assigned.
+    pub memory_mb: u32,
+    /// What its runtime boots from, at `/var/lang/base`: a folder of the data folder's
+    /// [`PREPARED`](crate::warden::PREPARED).
+    pub base: Option<Digest>,
+    /// Whether the runtime is forked into it by the zygote of its version, which
+    /// [`Runtime`] must have. It is then there when the sandbox is, and is not to be started.
+    pub zygote: bool,
 }
 
-/// Why a sandbox could not be created.
+/// What makes a blank sandbox a function's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Assignment {
+    /// Its memory in MB.
+    pub memory_mb: u32,
+    /// The size of its `/tmp` in MB. A runtime that was started before has one of the default size: no other can be
+    /// given to it, and assigning fails.
+    pub tmp_mb: u32,
+    /// The package, unpacked in the data folder's [`PACKAGES`](crate::warden::PACKAGES), at `/var/task`.
+    pub code: Option<Digest>,
+    /// The layers, unpacked there too, at `/opt`; a later one covers an earlier one.
+    pub layers: Vec<Digest>,
+    /// What was prepared for the function, at `/var/lang/function`: a folder of the data folder's
+    /// [`PREPARED`](crate::warden::PREPARED).
+    pub prepared: Option<Digest>,
+}
+
+/// Why a sandbox could not be prepared or assigned.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum CreateError {
     /// A step of building it failed; nothing of it is left.
@@ -62,6 +77,9 @@ pub enum CreateError {
     /// The runtime is not on this machine.
     #[error("there is no runtime {0} on this machine")]
     RuntimeAbsent(String),
+    /// It has been assigned before, or is being assigned.
+    #[error("the sandbox is a function's already")]
+    Assigned,
     /// The warden is gone, and the server is about to be.
     #[error("the warden is gone")]
     Gone,
@@ -70,7 +88,7 @@ pub enum CreateError {
 pub(crate) struct Shared {
     socket: UnixDatagram,
     runtimes: Vec<Runtime>,
-    creates: Arc<Semaphore>,
+    prepares: Arc<Semaphore>,
     state: Mutex<State>,
     /// Something was put into [`State::outgoing`].
     has_outgoing: Notify,
@@ -79,8 +97,9 @@ pub(crate) struct Shared {
 #[derive(Default)]
 struct State {
     pending: HashMap<EnvironmentId, Pending>,
+    assigning: HashMap<EnvironmentId, oneshot::Sender<Result<(), CreateError>>>,
     ending: HashMap<EnvironmentId, oneshot::Sender<()>>,
-    /// Requests that the socket had no room for: at most one to create and one to end for each sandbox.
+    /// Requests that the socket had no room for: at most one of each kind for each sandbox.
     outgoing: VecDeque<Vec<u8>>,
     is_gone: bool,
 }
@@ -89,7 +108,6 @@ struct State {
 struct Pending {
     answer: oneshot::Sender<Result<Sandbox, CreateError>>,
     memory_mb: u32,
-    has_listener: bool,
     asked: Instant,
     _turn: OwnedSemaphorePermit,
 }
@@ -103,7 +121,7 @@ impl Warden {
         let shared = Arc::new(Shared {
             socket: UnixDatagram::from_std(socket)?,
             runtimes,
-            creates: Arc::new(Semaphore::new(CREATES)),
+            prepares: Arc::new(Semaphore::new(PREPARES)),
             state: Mutex::new(State::default()),
             has_outgoing: Notify::new(),
         });
@@ -116,34 +134,31 @@ impl Warden {
         &self.shared.runtimes
     }
 
-    /// Builds a sandbox. When the future is dropped, a sandbox that comes nevertheless is ended.
-    pub async fn create(&self, spec: Spec) -> Result<Sandbox, CreateError> {
-        let turn = Arc::clone(&self.shared.creates)
+    /// Builds a sandbox that is nobody's yet. When the future is dropped, a sandbox that comes nevertheless is ended.
+    pub async fn prepare(&self, blank: Blank) -> Result<Sandbox, CreateError> {
+        let turn = Arc::clone(&self.shared.prepares)
             .acquire_owned()
             .await
             .map_err(|_| CreateError::Gone)?;
         let position = self
             .runtimes()
             .iter()
-            .position(|runtime| runtime.identifier == spec.runtime);
+            .position(|runtime| runtime.identifier == blank.runtime);
         let Some(runtime) = position.and_then(|index| u16::try_from(index).ok()) else {
-            return Err(CreateError::RuntimeAbsent(spec.runtime));
+            return Err(CreateError::RuntimeAbsent(blank.runtime));
         };
         let id = EnvironmentId::new();
-        let request = Request::Create(Create {
+        let request = Request::Prepare(Prepare {
             id,
-            memory_mb: spec.memory_mb,
-            tmp_mb: spec.tmp_mb,
-            code: spec.code,
-            layers: spec.layers,
             runtime,
-            has_listener: spec.listener,
+            memory_mb: blank.memory_mb,
+            base: blank.base,
+            has_zygote: blank.zygote,
         });
         let (answer, answered) = oneshot::channel();
         let pending = Pending {
             answer,
-            memory_mb: spec.memory_mb,
-            has_listener: spec.listener,
+            memory_mb: blank.memory_mb,
             asked: Instant::now(),
             _turn: turn,
         };
@@ -160,16 +175,57 @@ impl Warden {
 }
 
 impl Shared {
+    /// Asks for an assignment.
+    pub(crate) fn assign(
+        &self,
+        id: EnvironmentId,
+        assignment: Assignment,
+    ) -> oneshot::Receiver<Result<(), CreateError>> {
+        let (answer, answered) = oneshot::channel();
+        {
+            let mut state = self.state.lock();
+            if state.is_gone {
+                // The sender ends here, which says so.
+                return answered;
+            }
+            state.assigning.insert(id, answer);
+        }
+        let Assignment {
+            memory_mb,
+            tmp_mb,
+            code,
+            layers,
+            prepared,
+        } = assignment;
+        self.send(&Request::Assign(Assign {
+            id,
+            memory_mb,
+            tmp_mb,
+            code,
+            layers,
+            prepared,
+        }));
+        answered
+    }
+
     /// Asks for the end of a sandbox, and answers when nothing of it is left.
     pub(crate) fn end(&self, id: EnvironmentId) -> oneshot::Receiver<()> {
         let (ended, wait) = oneshot::channel();
-        self.state.lock().ending.insert(id, ended);
+        let assigning = {
+            let mut state = self.state.lock();
+            state.ending.insert(id, ended);
+            state.assigning.remove(&id)
+        };
+        // An assignment that is overtaken has no answer.
+        drop(assigning);
         self.send(&Request::End { id });
         wait
     }
 
     /// Asks for the end of a sandbox.
     pub(crate) fn end_unheard(&self, id: EnvironmentId) {
+        let assigning = self.state.lock().assigning.remove(&id);
+        drop(assigning);
         self.send(&Request::End { id });
     }
 
@@ -211,9 +267,10 @@ impl Shared {
         state.is_gone = true;
         // Whoever waits is told by the end of its channel.
         let pending = std::mem::take(&mut state.pending);
+        let assigning = std::mem::take(&mut state.assigning);
         let ending = std::mem::take(&mut state.ending);
         drop(state);
-        drop((pending, ending));
+        drop((pending, assigning, ending));
     }
 
     async fn read(self: Arc<Self>) -> io::Error {
@@ -250,7 +307,7 @@ impl Shared {
 
     fn take(self: &Arc<Self>, reply: Reply, descriptors: Vec<OwnedFd>) {
         match reply {
-            Reply::Created { id, files } => {
+            Reply::Prepared { id, files } => {
                 let pending = self.state.lock().pending.remove(&id);
                 let Some(pending) = pending else {
                     return self.end_unheard(id);
@@ -266,10 +323,13 @@ impl Shared {
                     text: "the warden sent other descriptors than it should".to_owned(),
                 })));
             }
+            Reply::Assigned { id } => self.assigned(id, Ok(())),
             Reply::Failed { id, step, errno, text } => {
+                let error = CreateError::Failed { step, errno, text };
                 let pending = self.state.lock().pending.remove(&id);
-                if let Some(pending) = pending {
-                    drop(pending.answer.send(Err(CreateError::Failed { step, errno, text })));
+                match pending {
+                    Some(pending) => drop(pending.answer.send(Err(error))),
+                    None => self.assigned(id, Err(error)),
                 }
             }
             Reply::Ended { id } => {
@@ -282,6 +342,14 @@ impl Shared {
         }
     }
 
+    /// Whoever asked may no longer care.
+    fn assigned(&self, id: EnvironmentId, result: Result<(), CreateError>) {
+        let assigning = self.state.lock().assigning.remove(&id);
+        if let Some(answer) = assigning {
+            answer.send(result).unwrap_or_default();
+        }
+    }
+
     fn assemble(
         self: &Arc<Self>,
         id: EnvironmentId,
@@ -290,18 +358,15 @@ impl Shared {
         descriptors: Vec<OwnedFd>,
     ) -> Option<Sandbox> {
         let mut descriptors = descriptors.into_iter();
-        let [control, supervisor, output] = [descriptors.next()?, descriptors.next()?, descriptors.next()?];
-        let listener = if pending.has_listener {
-            Some(descriptors.next()?)
-        } else {
-            None
-        };
+        let mut next = || descriptors.next();
+        let [control, supervisor, output, extension_output, listener] = [next()?, next()?, next()?, next()?, next()?];
         let files = Files::from_parts(present, descriptors.collect())?;
         Some(Sandbox {
             id,
             control,
             supervisor,
             output,
+            extension_output,
             listener,
             controls: Box::new(CgroupControls::new(
                 id,

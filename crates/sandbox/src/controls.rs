@@ -10,7 +10,7 @@ use ephyra_core::id::EnvironmentId;
 use futures_util::future::BoxFuture;
 
 use crate::cgroup::{CgroupVersion, Files, cpu_cap};
-use crate::client::Shared;
+use crate::client::{Assignment, CreateError, Shared};
 use crate::sandbox::Controls;
 
 /// The most that is read of a control file, in bytes; the longest, `cpu.stat`, has some 300.
@@ -26,6 +26,7 @@ pub(crate) struct CgroupControls {
     version: CgroupVersion,
     files: Files,
     memory_mb: u32,
+    is_assigned: bool,
     is_ended: bool,
 }
 
@@ -43,12 +44,22 @@ impl CgroupControls {
             version,
             files,
             memory_mb,
+            is_assigned: false,
             is_ended: false,
         }
     }
 }
 
 impl Controls for CgroupControls {
+    fn assign(&mut self, assignment: Assignment) -> BoxFuture<'static, Result<(), CreateError>> {
+        if std::mem::replace(&mut self.is_assigned, true) {
+            return Box::pin(std::future::ready(Err(CreateError::Assigned)));
+        }
+        self.memory_mb = assignment.memory_mb;
+        let assigned = self.warden.assign(self.id, assignment);
+        Box::pin(async move { assigned.await.unwrap_or(Err(CreateError::Gone)) })
+    }
+
     fn freeze(&mut self) -> io::Result<()> {
         let Some(file) = &self.files.freezer else { return Ok(()) };
         match self.version {

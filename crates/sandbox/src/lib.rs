@@ -25,7 +25,6 @@ mod seccomp;
 pub mod skeleton;
 pub mod supervisor;
 pub mod warden;
-#[expect(dead_code, reason = "the warden asks nobody yet")]
 mod zygote;
 
 pub use protocol::Step;

@@ -22,8 +22,10 @@ const TEXT_BYTES: usize = 1024;
 /// Server to warden.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Request {
-    /// Build a sandbox.
-    Create(Create),
+    /// Build a sandbox that is nobody's yet.
+    Prepare(Prepare),
+    /// Give one to a function.
+    Assign(Assign),
     /// End a sandbox: kill what is in it and remove what it was made of.
     End {
         /// Which.
@@ -31,37 +33,55 @@ pub(crate) enum Request {
     },
 }
 
-/// What a sandbox is made of.
+/// What a sandbox is made of before it is known for whom.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Create {
+pub(crate) struct Prepare {
     /// Its name, new to the warden.
+    pub id: EnvironmentId,
+    /// The index of its runtime in the warden's own list.
+    pub runtime: u16,
+    /// Its memory in MB, until it is assigned.
+    pub memory_mb: u32,
+    /// The prepared folder that is mounted at `/var/lang/base`.
+    pub base: Option<Digest>,
+    /// Whether the runtime's zygote forks a process into it.
+    pub has_zygote: bool,
+}
+
+/// What a sandbox gets when it is known for whom.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Assign {
+    /// Which: one that stands and was not assigned before.
     pub id: EnvironmentId,
     /// Its memory in MB.
     pub memory_mb: u32,
     /// The size of its `/tmp` in MB.
     pub tmp_mb: u32,
     /// The package that is mounted at `/var/task`.
-    pub code: Digest,
+    pub code: Option<Digest>,
     /// The layers that are mounted at `/opt`; a later one covers an earlier one.
     pub layers: Vec<Digest>,
-    /// The index of its runtime in the warden's own list.
-    pub runtime: u16,
-    /// Whether a listener for the Runtime API is opened in it.
-    pub has_listener: bool,
+    /// The prepared folder that is mounted at `/var/lang/function`.
+    pub prepared: Option<Digest>,
 }
 
 /// Warden to server.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Reply {
     /// The sandbox stands. Its descriptors come with the packet in this order: control, supervisor, output, the
-    /// listener if it was asked for, then the control files that `files` names.
-    Created {
+    /// extensions' output, the listener, then the control files that `files` names.
+    Prepared {
         /// Which.
         id: EnvironmentId,
         /// The control files that came along.
         files: FilesPresent,
     },
-    /// The sandbox could not be built; nothing of it is left.
+    /// The sandbox is the function's, and nothing in it is privileged any more.
+    Assigned {
+        /// Which.
+        id: EnvironmentId,
+    },
+    /// The sandbox could not be built or assigned; nothing of it is left.
     Failed {
         /// Which.
         id: EnvironmentId,
@@ -133,10 +153,16 @@ steps! {
     Session = "leaving the session",
     /// The prepared root of the runtime.
     Root = "mounting the runtime's root",
+    /// What the runtime boots from.
+    Base = "mounting the runtime's base",
+    /// A fork of the runtime's zygote.
+    Zygote = "forking the zygote",
     /// The package.
     Code = "mounting the code",
     /// The layers.
     Layers = "mounting the layers",
+    /// What was prepared for the function.
+    Prepared = "mounting what was prepared",
     /// `/tmp`.
     Tmp = "mounting /tmp",
     /// `/proc`.
@@ -180,23 +206,32 @@ pub(crate) enum RequestError {
     Runtime(u16),
 }
 
-impl Create {
+fn in_range(name: &'static str, value: u32, range: RangeInclusive<u32>) -> Result<(), RequestError> {
+    if range.contains(&value) {
+        Ok(())
+    } else {
+        Err(RequestError::Range { name, value, range })
+    }
+}
+
+impl Prepare {
     /// Refuses what is out of bounds; `runtimes` is the length of the warden's list.
     pub(crate) fn validate(&self, runtimes: usize) -> Result<(), RequestError> {
-        let in_range = |name, value, range: RangeInclusive<u32>| {
-            if range.contains(&value) {
-                Ok(())
-            } else {
-                Err(RequestError::Range { name, value, range })
-            }
-        };
+        in_range("memory", self.memory_mb, limits::MEMORY_MB)?;
+        if usize::from(self.runtime) >= runtimes {
+            return Err(RequestError::Runtime(self.runtime));
+        }
+        Ok(())
+    }
+}
+
+impl Assign {
+    /// Refuses what is out of bounds.
+    pub(crate) fn validate(&self) -> Result<(), RequestError> {
         in_range("memory", self.memory_mb, limits::MEMORY_MB)?;
         in_range("/tmp", self.tmp_mb, limits::EPHEMERAL_STORAGE_MB)?;
         if self.layers.len() > limits::LAYERS {
             return Err(RequestError::Layers(self.layers.len()));
-        }
-        if usize::from(self.runtime) >= runtimes {
-            return Err(RequestError::Runtime(self.runtime));
         }
         Ok(())
     }
@@ -238,26 +273,37 @@ mod tests {
 
     use super::*;
 
-    fn create() -> Create {
-        Create {
-            id: EnvironmentId::from_bytes([7; 16]),
+    const ID: EnvironmentId = EnvironmentId::from_bytes([7; 16]);
+
+    fn prepare() -> Prepare {
+        Prepare {
+            id: ID,
+            runtime: 1,
+            memory_mb: 128,
+            base: Some(Digest::of(b"base")),
+            has_zygote: true,
+        }
+    }
+
+    fn assign() -> Assign {
+        Assign {
+            id: ID,
             memory_mb: 128,
             tmp_mb: 512,
-            code: Digest::of(b"code"),
+            code: Some(Digest::of(b"code")),
             layers: vec![Digest::of(b"layer"); limits::LAYERS],
-            runtime: 1,
-            has_listener: true,
+            prepared: Some(Digest::of(b"prepared")),
         }
     }
 
     #[test]
     fn the_largest_messages_fit_a_packet_and_read_back() {
-        let request = Request::Create(create());
-        let packet = request.encode().unwrap();
-        assert!(packet.len() <= PACKET_BYTES);
-        assert_eq!(Request::decode(&packet), Ok(request));
-
-        let reply = Reply::failed(create().id, Step::Clone, 11, "ä".repeat(PACKET_BYTES));
+        for request in [Request::Prepare(prepare()), Request::Assign(assign())] {
+            let packet = request.encode().unwrap();
+            assert!(packet.len() <= PACKET_BYTES);
+            assert_eq!(Request::decode(&packet), Ok(request));
+        }
+        let reply = Reply::failed(ID, Step::Clone, 11, "ä".repeat(PACKET_BYTES));
         let packet = reply.encode().unwrap();
         assert!(packet.len() <= PACKET_BYTES);
         assert_eq!(Reply::decode(&packet), Ok(reply));
@@ -265,19 +311,25 @@ mod tests {
 
     #[test]
     fn what_is_out_of_bounds_is_refused() {
-        assert_eq!(create().validate(2), Ok(()));
-        assert_eq!(create().validate(1), Err(RequestError::Runtime(1)));
-        let mut request = create();
+        assert_eq!(prepare().validate(2), Ok(()));
+        assert_eq!(prepare().validate(1), Err(RequestError::Runtime(1)));
+        assert_eq!(assign().validate(), Ok(()));
+        let mut request = assign();
         request.layers.push(Digest::of(b"one more"));
-        assert_eq!(request.validate(2), Err(RequestError::Layers(6)));
+        assert_eq!(request.validate(), Err(RequestError::Layers(6)));
         for (memory_mb, tmp_mb) in [(127, 512), (10_241, 512), (128, 511), (128, u32::MAX)] {
-            let request = Create {
+            let request = Assign {
                 memory_mb,
                 tmp_mb,
-                ..create()
+                ..assign()
             };
-            assert!(matches!(request.validate(2), Err(RequestError::Range { .. })));
+            assert!(matches!(request.validate(), Err(RequestError::Range { .. })));
         }
+        let request = Prepare {
+            memory_mb: 127,
+            ..prepare()
+        };
+        assert!(matches!(request.validate(2), Err(RequestError::Range { .. })));
     }
 
     proptest! {
@@ -295,10 +347,15 @@ mod tests {
 
         #[test]
         fn a_damaged_request_never_panics(at in 0usize..64, byte in any::<u8>()) {
-            let mut packet = Request::Create(create()).encode().unwrap();
-            packet[at] = byte;
-            if let Ok(Request::Create(create)) = Request::decode(&packet) {
-                let _valid_or_not = create.validate(1);
+            for request in [Request::Prepare(prepare()), Request::Assign(assign())] {
+                let mut packet = request.encode().unwrap();
+                let at = at % packet.len();
+                packet[at] = byte;
+                match Request::decode(&packet) {
+                    Ok(Request::Prepare(prepare)) => drop(prepare.validate(1)),
+                    Ok(Request::Assign(assign)) => drop(assign.validate()),
+                    Ok(Request::End { .. }) | Err(_) => {}
+                }
             }
         }
     }

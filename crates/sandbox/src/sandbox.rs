@@ -7,7 +7,9 @@ use std::time::Duration;
 use ephyra_core::id::EnvironmentId;
 use futures_util::future::BoxFuture;
 
-/// A sandbox whose pid 1 waits for [`StartCommand`](crate::supervisor::StartCommand).
+use crate::client::{Assignment, CreateError};
+
+/// A sandbox whose pid 1 waits for [`Command`](crate::supervisor::Command)s.
 pub struct Sandbox {
     /// Its name.
     pub id: EnvironmentId,
@@ -18,9 +20,11 @@ pub struct Sandbox {
     pub supervisor: OwnedFd,
     /// The read end of the pipe that is the runtime's standard output and standard error.
     pub output: OwnedFd,
-    /// A TCP listener on 127.0.0.1:9001 inside the sandbox's network namespace; for runtimes that speak HTTP.
-    pub listener: Option<OwnedFd>,
-    /// How it is frozen, measured and ended.
+    /// The read end of the pipe that is the extensions' standard output and standard error.
+    pub extension_output: OwnedFd,
+    /// A TCP listener on 127.0.0.1:9001 inside the sandbox's network namespace.
+    pub listener: OwnedFd,
+    /// How it is assigned, frozen, measured and ended.
     pub controls: Box<dyn Controls>,
     /// How long building took.
     pub built_in: Duration,
@@ -28,6 +32,9 @@ pub struct Sandbox {
 
 /// Controls of one sandbox. Dropping them ends the sandbox.
 pub trait Controls: Send {
+    /// Makes the sandbox a function's: once. It must not be frozen. When it fails the sandbox is ended. Until it is
+    /// done nothing in the sandbox may be told which function it is, as pid 1 is privileged until then.
+    fn assign(&mut self, assignment: Assignment) -> BoxFuture<'static, Result<(), CreateError>>;
     /// Stops all its processes from running.
     fn freeze(&mut self) -> io::Result<()>;
     /// Lets them run again.

@@ -21,6 +21,11 @@ pub(crate) const GUEST_GID: u32 = 990;
 /// The guest's host name.
 pub(crate) const HOST_NAME: &str = "sandbox";
 
+/// Where a guest finds what its runtime boots from, from its root.
+pub(crate) const BASE: &str = "var/lang/base";
+/// Where it finds what was prepared for its function, from its root.
+pub(crate) const FUNCTION: &str = "var/lang/function";
+
 /// The files that the platform puts into `/var/runtime` for each family: relative paths and contents.
 pub type RuntimeFiles = BTreeMap<Kind, Vec<(String, Vec<u8>)>>;
 
@@ -28,7 +33,7 @@ pub type RuntimeFiles = BTreeMap<Kind, Vec<(String, Vec<u8>)>>;
 const BESIDE_USR: &[&str] = &["bin", "sbin", "lib", "lib32", "lib64", "libx32"];
 /// Folders that each guest mounts over, or that programs expect to be there.
 const EMPTY: &[&str] = &[
-    "var/task", "opt", "tmp", "proc", "var/lang", "var/tmp", "run", "root", "home",
+    "var/task", "opt", "tmp", "proc", BASE, FUNCTION, "var/tmp", "run", "root", "home",
 ];
 /// Files of the host's /etc that say nothing about the host: the linker's index and the local time zone.
 const COPIED: &[&str] = &["ld.so.cache", "ld.so.conf", "localtime", "mime.types"];

@@ -1,33 +1,69 @@
 //! What the server and a sandbox's pid 1 say to each other, one message a packet.
+//!
+//! The runtime is started at most once, before or after the sandbox is assigned; at most [`EXTENSIONS`] extensions are,
+//! after it. Whatever else the server says, pid 1 takes for its end.
 
 use serde::{Deserialize, Serialize};
 
 /// The largest packet in bytes: 4 KB of variables, their names, the arguments and some room.
 pub const PACKET_BYTES: usize = 64 * 1024;
+/// The most extensions that are started in one sandbox.
+pub const EXTENSIONS: usize = 10;
 
-/// Server to pid 1, once: start the runtime.
+/// Server to pid 1.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Command {
+    /// Start the runtime: once, unless a zygote has.
+    Start(StartCommand),
+    /// Start another extension: only once the sandbox is assigned. They are numbered from 0 in the order of starting.
+    Extension(StartCommand),
+    /// Send SIGTERM to the runtime, if it runs.
+    Terminate,
+    /// Kill the runtime, if it runs, and leave the extensions running.
+    Kill,
+}
+
+/// A program to be started.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StartCommand {
     /// The program and its arguments; the program is an absolute path in the sandbox.
     pub arguments: Vec<String>,
     /// The environment variables.
     pub variables: Vec<(String, String)>,
-    /// The working directory.
+    /// The working directory. One that is mounted over later, as `/var/task` is, stays the old one for who is in it.
     pub directory: String,
 }
 
-/// Pid 1 to server.
+/// Who has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Process {
+    /// The runtime. When no extension runs, everything else in the sandbox ends with it.
+    Runtime,
+    /// The extension of this number.
+    Extension(u8),
+}
+
+/// How a process has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Notice {
+pub enum Exit {
     /// The program could not be executed: the errno.
     ExecFailed(i32),
-    /// The program ended with this status.
+    /// It ended with this status.
     Exited(u8),
-    /// The program was ended by this signal.
+    /// It was ended by this signal.
     Signalled(u8),
 }
 
-impl StartCommand {
+/// Pid 1 to server: one of its processes has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Notice {
+    /// Which.
+    pub process: Process,
+    /// How.
+    pub exit: Exit,
+}
+
+impl Command {
     /// The command as a packet.
     pub fn encode(&self) -> Result<Vec<u8>, postcard::Error> {
         postcard::to_stdvec(self)
@@ -62,7 +98,7 @@ mod tests {
 
         #[test]
         fn any_bytes_decode_or_are_refused(packet in proptest::collection::vec(any::<u8>(), 0..256)) {
-            if let Ok(command) = StartCommand::decode(&packet) {
+            if let Ok(command) = Command::decode(&packet) {
                 prop_assert!(command.encode().is_ok());
             }
             if let Ok(notice) = Notice::decode(&packet) {
@@ -72,8 +108,10 @@ mod tests {
 
         #[test]
         fn commands_read_back(arguments in proptest::collection::vec(".{0,20}", 0..4), name in ".{0,20}", value in ".{0,20}") {
-            let command = StartCommand { arguments, variables: vec![(name, value)], directory: "/var/task".to_owned() };
-            prop_assert_eq!(StartCommand::decode(&command.encode().unwrap()), Ok(command));
+            let start = StartCommand { arguments, variables: vec![(name, value)], directory: "/var/task".to_owned() };
+            for command in [Command::Start(start.clone()), Command::Extension(start), Command::Terminate] {
+                prop_assert_eq!(Command::decode(&command.encode().unwrap()), Ok(command));
+            }
         }
     }
 }

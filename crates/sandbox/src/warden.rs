@@ -4,6 +4,7 @@
 //! then on the warden is one loop over one socket and its signals (`state`), and reads nothing from the network.
 
 mod data;
+mod folders;
 mod groups;
 mod scratch;
 mod server;
@@ -26,6 +27,7 @@ use crate::packet;
 use crate::runtimes::{Runtime, Search, discover};
 use crate::seccomp::Filter;
 use crate::skeleton::{RuntimeFiles, SkeletonError};
+use crate::zygote::Zygotes;
 
 pub use data::{DataError, MARKER};
 pub(crate) use scratch::probe as probe_tmp;
@@ -40,6 +42,8 @@ pub const UID_BASE: u32 = 1_900_000_000;
 pub const SANDBOXES: u32 = 8192;
 /// The folder of unpacked packages in the data folder: one folder for each digest, named by it, owned by the server.
 pub const PACKAGES: &str = "code";
+/// The folder of what was prepared for runtimes and functions in the data folder, likewise.
+pub const PREPARED: &str = "prepared";
 
 /// Open files of the warden and of the server, each.
 const OPEN_FILES: u64 = 65_536;
@@ -211,22 +215,25 @@ pub fn start(options: Options, serve: impl FnOnce(ServerSide) -> i32) -> Result<
         isolation,
         data: data.path().to_owned(),
     };
+    let folders = folders::Folders::open(&stage, users.server(), pieces.contains(&Piece::Overlayfs))
+        .during("opening the packages")?;
+    let zygotes = Zygotes::new(&side.runtimes);
     let runtimes = side.runtimes.len();
     let pivots = pieces.contains(&Piece::PivotRoot);
-    let mut parts = Some((socket, signals, groups, stage, data, scratch));
+    let mut parts = Some((socket, signals, groups, stage, folders, data, scratch));
     let forked = {
         let parts = &mut parts;
         ephyra_sys::clone::fork(move || {
             // The warden's own descriptors are none of the server's business.
-            let Some((socket, signals, groups, stage, data, scratch)) = parts.take() else {
+            let Some((socket, signals, groups, stage, folders, data, scratch)) = parts.take() else {
                 return server::FAILED;
             };
-            drop((socket, signals, groups, data, scratch));
+            drop((socket, signals, groups, folders, data, scratch));
             server::run(side, &stage, pivots, users.server(), warden, serve)
         })
     };
     let server = forked.map_err(StartError::Fork)?;
-    let Some((socket, signals, groups, stage, data, scratch)) = parts else {
+    let Some((socket, signals, groups, stage, folders, data, scratch)) = parts else {
         return Ok(server::FAILED);
     };
     let state = state::State::new(state::Parts {
@@ -235,7 +242,9 @@ pub fn start(options: Options, serve: impl FnOnce(ServerSide) -> i32) -> Result<
         server,
         groups,
         stage,
+        folders,
         scratch,
+        zygotes,
         slots: slots::Slots::new(users, pieces.contains(&Piece::UserNamespace)),
         pieces,
         filter,

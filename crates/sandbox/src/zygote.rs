@@ -15,6 +15,7 @@ use crate::runtimes::Runtime;
 
 /// What a forked runtime is put into. All descriptors are close-on-exec and end with the seat.
 #[derive(Debug)]
+#[expect(dead_code, reason = "no runtime has a zygote yet that would read it")]
 pub(crate) struct Seat {
     /// The sandbox, by which the answer names it.
     pub(crate) id: EnvironmentId,
@@ -41,6 +42,7 @@ pub(crate) struct Seat {
 
 /// How a control group is joined.
 #[derive(Debug)]
+#[expect(dead_code, reason = "no runtime has a zygote yet that would read it")]
 pub(crate) enum Entry {
     /// There is none.
     None,

@@ -6,7 +6,7 @@ use ephyra_core::digest::Digest;
 use ephyra_core::environment::LaunchError;
 use ephyra_core::revision::Revision;
 use ephyra_guest::{Bootstrap, Builder, Runtime, RuntimeKind};
-use ephyra_sandbox::client::{Spec, Warden};
+use ephyra_sandbox::client::{Assignment, Blank, CreateError, Warden};
 use ephyra_sandbox::runtimes::Kind;
 use ephyra_sandbox::sandbox::Sandbox;
 use futures_util::future::BoxFuture;
@@ -65,17 +65,26 @@ impl Builder for WardenBuilder {
 
     fn build(&self, revision: &Revision, runtime: &Runtime) -> BoxFuture<'static, Result<Sandbox, LaunchError>> {
         let warden = self.warden.clone();
-        let spec = Spec {
+        let blank = Blank {
+            runtime: runtime.identifier.clone(),
+            memory_mb: revision.memory_mb,
+            base: None,
+            zygote: false,
+        };
+        let assignment = Assignment {
             memory_mb: revision.memory_mb,
             tmp_mb: revision.ephemeral_storage_mb,
-            code: revision.code,
+            code: Some(revision.code),
             layers: revision.layers.clone(),
-            runtime: runtime.identifier.clone(),
-            listener: runtime.kind == RuntimeKind::Provided,
+            prepared: None,
         };
         Box::pin(async move {
-            let built = warden.create(spec).await;
-            built.map_err(|error| LaunchError::Sandbox(chain(&error)))
+            let built = async {
+                let mut sandbox = warden.prepare(blank).await?;
+                sandbox.controls.assign(assignment).await?;
+                Ok(sandbox)
+            };
+            built.await.map_err(|error: CreateError| LaunchError::Sandbox(chain(&error)))
         })
     }
 }

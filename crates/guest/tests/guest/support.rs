@@ -18,8 +18,9 @@ use ephyra_core::invocation::{Invocation, StreamPart};
 use ephyra_core::logs::{LogSink, LogStream};
 use ephyra_core::revision::{LogFormat, LogLevel, Logging, Revision};
 use ephyra_guest::{Bootstrap, Builder, Launcher, Runtime, RuntimeKind};
+use ephyra_sandbox::client::{Assignment, CreateError};
 use ephyra_sandbox::sandbox::{Controls, Sandbox};
-use ephyra_sandbox::supervisor::{Notice, StartCommand};
+use ephyra_sandbox::supervisor::{self, Exit, Notice};
 use futures_util::future::BoxFuture;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, socketpair};
 use rustix::process::{Pid, Signal};
@@ -73,6 +74,9 @@ impl Drop for FakeControls {
 }
 
 impl Controls for FakeControls {
+    fn assign(&mut self, _assignment: Assignment) -> BoxFuture<'static, Result<(), CreateError>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
     fn freeze(&mut self) -> io::Result<()> {
         self.0.freezes.fetch_add(1, Ordering::SeqCst);
         self.signal(Signal::STOP);
@@ -134,7 +138,8 @@ impl Builder for FakeBuilder {
             control,
             supervisor,
             output,
-            listener: Some(listener.into()),
+            extension_output: rustix::pipe::pipe().unwrap().0,
+            listener: listener.into(),
             controls: Box::new(FakeControls(self.shared.clone())),
             built_in: Duration::from_millis(1),
         };
@@ -147,7 +152,9 @@ fn first_process(task: &Path, api: &str, shared: &Shared, control: OwnedFd, supe
     let Ok((_, length @ 1..)) = rustix::net::recv(supervisor, &mut packet[..], RecvFlags::empty()) else {
         return;
     };
-    let command = StartCommand::decode(&packet[..length]).unwrap();
+    let Ok(supervisor::Command::Start(command)) = supervisor::Command::decode(&packet[..length]) else {
+        panic!("the first command starts the runtime");
+    };
     let runtimes = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../runtimes");
     let place = |text: &str| {
         text.replace("/var/task", task.to_str().unwrap())
@@ -162,7 +169,7 @@ fn first_process(task: &Path, api: &str, shared: &Shared, control: OwnedFd, supe
             .replace("127.0.0.1:9001", api)
     };
     let arguments: Vec<String> = command.arguments.iter().map(|argument| place(argument)).collect();
-    let notice = if Path::new(&arguments[0]).exists() {
+    let exit = if Path::new(&arguments[0]).exists() {
         let error_output = output.as_fd().try_clone_to_owned().unwrap();
         let mut child = Command::new("/bin/sh")
             .args(["-c", "exec 3<&0 0</dev/null; exec \"$@\"", "sh"])
@@ -180,11 +187,15 @@ fn first_process(task: &Path, api: &str, shared: &Shared, control: OwnedFd, supe
         shared.group.store(child.id().try_into().unwrap(), Ordering::SeqCst);
         let status = child.wait().unwrap();
         match status.signal() {
-            Some(signal) => Notice::Signalled(signal.try_into().unwrap()),
-            None => Notice::Exited(status.code().unwrap().try_into().unwrap()),
+            Some(signal) => Exit::Signalled(signal.try_into().unwrap()),
+            None => Exit::Exited(status.code().unwrap().try_into().unwrap()),
         }
     } else {
-        Notice::ExecFailed(2)
+        Exit::ExecFailed(2)
+    };
+    let notice = Notice {
+        process: supervisor::Process::Runtime,
+        exit,
     };
     let _host_has_gone = rustix::net::send(supervisor, &notice.encode().unwrap(), SendFlags::NOSIGNAL);
 }

@@ -1,6 +1,8 @@
 //! Giving up every right that building needed. The order matters: each step needs what a later one takes away.
 
+use std::collections::BTreeSet;
 use std::io;
+use std::os::fd::BorrowedFd;
 
 use landlock::{
     ABI, Access, AccessFs, BitFlags, CompatLevel, Compatible, PathBeneath, PathFd, Ruleset, RulesetAttr,
@@ -9,34 +11,84 @@ use landlock::{
 use rustix::process::{DumpableBehavior, Resource, Rlimit, Signal};
 use rustix::thread::{CapabilitiesSecureBits, CapabilitySet, CapabilitySets};
 
-use super::{At, Blueprint, Failure, root};
+use super::{At, Blueprint, Failure};
 use crate::isolation::Piece;
 use crate::protocol::Step;
+use crate::seccomp::Filter;
+use crate::skeleton::{GUEST_GID, GUEST_UID};
 use ephyra_core::limits::OPEN_FILES;
+use ephyra_sys::namespace::enter_user;
 
 /// The newest rights of landlock that are asked for; older kernels give fewer.
 const LANDLOCK: ABI = ABI::V6;
 
-/// Makes this process the guest's own and shuts it in.
-pub(super) fn apply(blueprint: &Blueprint<'_>) -> Result<(), Failure> {
-    let uses = |piece| blueprint.pieces.contains(&piece);
-    limits().at(Step::Privileges)?;
-    let (uid, gid) = root::identity(blueprint);
-    become_user(uid, gid).at(Step::Identity)?;
-    if uses(Piece::NoNewPrivileges) {
-        rustix::thread::set_no_new_privs(true).at(Step::Privileges)?;
+/// What a process of a sandbox has more than a guest may have, and how it is given up.
+pub(super) struct Rights<'a> {
+    pieces: &'a BTreeSet<Piece>,
+    filter: &'a Filter,
+    user_namespace: Option<BorrowedFd<'a>>,
+    /// In the numbers of the user namespace.
+    uid: u32,
+    gid: u32,
+}
+
+/// How far a process's signals reach, where landlock can say so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reach {
+    /// No further than itself and what it starts: for what runs beside a pid 1 that is privileged.
+    Own,
+    /// All of the sandbox: for pid 1 itself, which ends a runtime that was started before.
+    Sandbox,
+}
+
+impl<'a> Rights<'a> {
+    pub(super) fn of(blueprint: &Blueprint<'a>) -> Self {
+        let (uid, gid) = if blueprint.user_namespace.is_some() {
+            (GUEST_UID, GUEST_GID)
+        } else {
+            (blueprint.host_uid, blueprint.host_uid)
+        };
+        Self {
+            pieces: blueprint.pieces,
+            filter: blueprint.filter,
+            user_namespace: blueprint.user_namespace,
+            uid,
+            gid,
+        }
     }
-    // A change of user clears the death signal, so it comes after; that the warden still lives shows when the report
-    // is sent.
-    rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).at(Step::Privileges)?;
-    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).at(Step::Privileges)?;
-    if uses(Piece::Landlock) {
-        landlock().map_err(io::Error::other).at(Step::Landlock)?;
+
+    /// The slot's user namespace, which must be open when the rights are given up.
+    pub(super) fn user_namespace(&self) -> Option<BorrowedFd<'a>> {
+        self.user_namespace
     }
-    if uses(Piece::Seccomp) {
-        blueprint.filter.apply().map_err(io::Error::other).at(Step::Seccomp)?;
+
+    /// Makes this process the guest's own and shuts it in.
+    pub(super) fn give_up(&self, reach: Reach) -> Result<(), Failure> {
+        let uses = |piece| self.pieces.contains(&piece);
+        if let Some(namespace) = self.user_namespace {
+            enter_user(namespace).at(Step::Identity)?;
+        }
+        limits().at(Step::Privileges)?;
+        become_user(self.uid, self.gid).at(Step::Identity)?;
+        if uses(Piece::NoNewPrivileges) {
+            rustix::thread::set_no_new_privs(true).at(Step::Privileges)?;
+        }
+        // A change of user clears the death signal and may let others look inside.
+        end_with_parent().at(Step::Privileges)?;
+        if uses(Piece::Landlock) {
+            landlock(reach).map_err(io::Error::other).at(Step::Landlock)?;
+        }
+        if uses(Piece::Seccomp) {
+            self.filter.apply().map_err(io::Error::other).at(Step::Seccomp)?;
+        }
+        Ok(())
     }
-    Ok(())
+}
+
+/// Has this process end with its parent, and nobody look inside. That the parent still lives must show otherwise.
+pub(super) fn end_with_parent() -> rustix::io::Result<()> {
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
 }
 
 fn limits() -> rustix::io::Result<()> {
@@ -69,6 +121,8 @@ pub(crate) fn become_user(uid: u32, gid: u32) -> rustix::io::Result<()> {
     )?;
     rustix::thread::set_thread_res_gid(gid, gid, gid)?;
     rustix::thread::set_thread_res_uid(uid, uid, uid)?;
+    // The new user's other processes could look inside as soon as there are no capabilities that they lack.
+    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
     rustix::thread::clear_ambient_capability_set()?;
     let none = CapabilitySets {
         effective: CapabilitySet::empty(),
@@ -92,17 +146,21 @@ pub(crate) enum LandlockError {
     NotEnforced,
 }
 
-/// Everything may be read and executed; only /tmp and the devices may be written to; signals and abstract sockets
-/// end at the sandbox. Holds even if a mount should be writable by mistake.
-pub(crate) fn landlock() -> Result<(), LandlockError> {
+/// Everything may be read and executed, what is mounted later included; only /tmp as it is now and the devices may be
+/// written to. Holds even if a mount should be writable by mistake.
+pub(crate) fn landlock(reach: Reach) -> Result<(), LandlockError> {
     let all = AccessFs::from_all(LANDLOCK);
     let read = AccessFs::from_read(LANDLOCK);
     let device: BitFlags<AccessFs> =
         AccessFs::ReadFile | AccessFs::ReadDir | AccessFs::WriteFile | AccessFs::IoctlDev | AccessFs::Truncate;
-    let status = Ruleset::default()
+    let rules = Ruleset::default()
         .set_compatibility(CompatLevel::BestEffort)
-        .handle_access(all)?
-        .scope(Scope::from_all(LANDLOCK))?
+        .handle_access(all)?;
+    let rules = match reach {
+        Reach::Own => rules.scope(Scope::Signal)?,
+        Reach::Sandbox => rules,
+    };
+    let status = rules
         .create()?
         .add_rule(PathBeneath::new(PathFd::new("/")?, read))?
         .add_rule(PathBeneath::new(PathFd::new("/tmp")?, all))?

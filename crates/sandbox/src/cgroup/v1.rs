@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use super::{
@@ -81,6 +82,20 @@ impl Tree {
             put_if_there(&group.join("cpu.cfs_burst_us"), limits.quota_us().max(LEAST_QUOTA_US))?;
         }
         Ok(())
+    }
+
+    /// Memory alone may never be more than memory and swap together, so what grows starts with the latter.
+    pub(super) fn change(&self, name: &str, from: Limits, to: Limits) -> io::Result<()> {
+        if let Some(base) = self.memory.as_ref().filter(|_| to.memory_mb > from.memory_mb) {
+            put_if_there(&base.join(name).join("memory.memsw.limit_in_bytes"), to.memory_bytes())?;
+        }
+        self.limit(name, to)
+    }
+
+    /// The files that a thread outside joins a group by.
+    pub(super) fn tasks(&self, name: &str) -> io::Result<Vec<OwnedFd>> {
+        let files = self.all.iter().map(|base| base.join(name).join("tasks"));
+        files.map(|file| open_for(&file, true)).collect()
     }
 
     /// Writing `tasks` moves the calling thread at once; writing `cgroup.procs` waits for a grace period of 5 to 20 ms.

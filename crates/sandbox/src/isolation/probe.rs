@@ -10,7 +10,7 @@ use ephyra_sys::clone::{CloneError, Namespaces, clone};
 use rustix::process::{WaitOptions, waitpid};
 
 use super::{Finding, Piece, Report};
-use crate::build::{become_user, enter, landlock};
+use crate::build::{Reach, become_user, enter, landlock};
 use crate::cgroup::{Controllers, Layout};
 use crate::mount::{READ_ONLY, attach, copy_of, new_file_system};
 use crate::seccomp::Filter;
@@ -59,7 +59,7 @@ fn try_piece(piece: Piece, uid_base: u32) -> io::Result<()> {
         Piece::Landlock => in_child(Namespaces::none(), || {
             // Landlock asks for one of the two from whoever has no privileges, which is what it is used by.
             rustix::thread::set_no_new_privs(true)?;
-            landlock().map_err(io::Error::other)?;
+            landlock(Reach::Own).map_err(io::Error::other)?;
             refused(fs::write("/etc/.ephyra-probe", ""))
         }),
         Piece::NoNewPrivileges => in_child(Namespaces::none(), || Ok(rustix::thread::set_no_new_privs(true)?)),

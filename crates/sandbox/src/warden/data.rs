@@ -9,7 +9,7 @@ use ephyra_core::digest::Digest;
 use rustix::fs::FlockOperation;
 use rustix::process::{Flock, FlockType, fcntl_getlk};
 
-use super::PACKAGES;
+use super::{PACKAGES, PREPARED};
 
 /// The file that marks a folder as a data folder of this platform, and that the warden holds a lock on.
 pub const MARKER: &str = ".ephyra";
@@ -91,7 +91,9 @@ impl Folder {
         folder
             .set_permissions(Permissions::from_mode(0o700))
             .map_err(io("closing off", &path))?;
-        make_packages(&path.join(PACKAGES), server).map_err(io("making", &path.join(PACKAGES)))?;
+        for name in [PACKAGES, PREPARED] {
+            make_folder(&path.join(name), server).map_err(io("making", &path.join(name)))?;
+        }
         Ok(Self { path, _lock: lock })
     }
 
@@ -107,8 +109,8 @@ impl Folder {
     }
 }
 
-/// The folder of packages is there before the server is, so that it can be shown to the sandboxes once and for all.
-fn make_packages(path: &Path, server: u32) -> io::Result<()> {
+/// What is shown to the sandboxes, once and for all, is there before the server is.
+fn make_folder(path: &Path, server: u32) -> io::Result<()> {
     match fs::DirBuilder::new().mode(0o755).create(path) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         made => made.and_then(|()| std::os::unix::fs::lchown(path, Some(server), Some(server))),
@@ -164,7 +166,7 @@ mod tests {
         let path = root.path().join("a/b");
         let name = Folder::take(&path, own()).unwrap().group_name();
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o700);
-        assert!(path.join(PACKAGES).is_dir() && path.join(MARKER).is_file());
+        assert!(path.join(PACKAGES).is_dir() && path.join(PREPARED).is_dir() && path.join(MARKER).is_file());
         assert_eq!(Folder::take(&path, own()).unwrap().group_name(), name);
     }
 

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::cgroup::{CgroupVersion, Files, Limits, Tree};
+use crate::zygote::Entry;
 
 /// How many groups are kept ready: as many as a small burst of cold starts takes.
 const READY: usize = 4;
@@ -112,6 +113,19 @@ impl Groups {
             return Err(error);
         }
         Ok(name)
+    }
+
+    /// Changes a group's limits.
+    pub(super) fn change(&self, name: &str, from: Limits, to: Limits) -> io::Result<()> {
+        match &self.tree {
+            Some(tree) if from != to => tree.change(name, from, to),
+            _ => Ok(()),
+        }
+    }
+
+    /// How a process outside joins a group.
+    pub(super) fn entry(&self, name: &str) -> io::Result<Entry> {
+        self.tree.as_ref().map_or(Ok(Entry::None), |tree| tree.entry(name))
     }
 
     pub(super) fn clone_target(&self, name: &str) -> io::Result<Option<OwnedFd>> {

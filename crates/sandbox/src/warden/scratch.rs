@@ -15,12 +15,16 @@ use rustix::fs::{AtFlags, CWD, Gid, Mode, OFlags, Uid, chownat, fstatfs, fstatvf
 
 use super::data::Folder;
 use crate::isolation::TmpPlace;
+use crate::mount::new_file_system;
 use template::Template;
 pub(super) use template::Tools;
 
 /// How many file systems of the default size are kept ready, each some hundred kilobytes: they take longer to make
 /// than all else that is made ahead.
 const READY: usize = 8;
+/// Files and folders that /tmp may hold for each MB of its size: enough for small files, too few to use up the
+/// kernel's memory by names alone.
+const INODES_PER_MB: u32 = 64;
 /// How many sizes are remembered.
 const SIZES: usize = 16;
 /// What must be free on the disk of the data folder for another sandbox: the server needs to write, too.
@@ -166,6 +170,24 @@ impl Scratch {
         }
         Ok(())
     }
+}
+
+/// A /tmp where it cannot be on disk, `uid`'s, mounted nowhere yet. What is in it counts against the guest's memory.
+pub(super) fn in_memory(size_mb: u32, uid: u32) -> io::Result<OwnedFd> {
+    let size = format!("{size_mb}m");
+    let inodes = size_mb.saturating_mul(INODES_PER_MB).to_string();
+    // Owners are given as the host counts them.
+    let uid = uid.to_string();
+    new_file_system(
+        "tmpfs",
+        &[
+            ("size", &size),
+            ("nr_inodes", &inodes),
+            ("mode", "0700"),
+            ("uid", &uid),
+            ("gid", &uid),
+        ],
+    )
 }
 
 /// A file that is gone when it is closed.

@@ -83,10 +83,6 @@ impl Slots {
         }
     }
 
-    pub(super) fn server_uid(&self) -> u32 {
-        self.users.server()
-    }
-
     /// A free slot; `None` when all are taken.
     pub(super) fn take(&mut self) -> io::Result<Option<Slot>> {
         match self.free.pop() {

@@ -8,7 +8,7 @@ use ephyra_sys::namespace::unshare;
 use rustix::mount::{MountPropagationFlags, mount_change};
 
 use super::data::Folder;
-use super::{During, PACKAGES, StartError};
+use super::{During, PACKAGES, PREPARED, StartError};
 use crate::mount::{READ_ONLY, TAME, attach, copy_of, new_file_system};
 use crate::runtimes::Runtime;
 use crate::skeleton::{self, RuntimeFiles, make_folders};
@@ -24,6 +24,8 @@ pub(super) struct Stage {
     pub(super) mount_point: PathBuf,
     /// The data folder's packages, read-only.
     pub(super) packages: PathBuf,
+    /// What was prepared, read-only.
+    pub(super) prepared: PathBuf,
     /// The runtimes' roots, in the order of the list.
     pub(super) skeletons: Vec<PathBuf>,
 }
@@ -44,11 +46,13 @@ impl Stage {
         let stage = Path::new(STAGE);
         let tmpfs = new_file_system("tmpfs", &[("size", "1m"), ("mode", "0755")]).during(step)?;
         attach(&tmpfs, TAME, false, stage).during(step)?;
-        let [mount_point, packages] = ["root", "packages"].map(|name| stage.join(name));
+        let [mount_point, packages, prepared] = ["root", "packages", "prepared"].map(|name| stage.join(name));
         fs::create_dir(&mount_point).during(step)?;
-        fs::create_dir(&packages).during(step)?;
-        let folder = copy_of(&data.path().join(PACKAGES), false).during("finding the packages")?;
-        attach(&folder, READ_ONLY, false, &packages).during("showing the packages")?;
+        for (name, target) in [(PACKAGES, &packages), (PREPARED, &prepared)] {
+            fs::create_dir(target).during(step)?;
+            let folder = copy_of(&data.path().join(name), false).during("finding the packages")?;
+            attach(&folder, READ_ONLY, false, target).during("showing the packages")?;
+        }
         let mut skeletons = Vec::new();
         for (number, runtime) in runtimes.iter().enumerate() {
             let target = stage.join("runtimes").join(number.to_string());
@@ -59,6 +63,7 @@ impl Stage {
         Ok(Self {
             mount_point,
             packages,
+            prepared,
             skeletons,
         })
     }

@@ -1,14 +1,17 @@
 //! The warden's loop: requests come in, sandboxes are built and end, until the server has ended.
 //!
 //! ```text
-//! Building ---- ready ------------> Standing      Created
-//! Building ---- failed, late -----> Ending        Failed
-//! Standing ---- its pid 1 ends ---> Standing      its readings stay until it is ended
-//! Standing ---- End --------------> Ending        killed; Ended once its pid 1 is reaped
+//! Building ---- ready, forked into ----> Blank         Prepared
+//! Blank ------- Assign ----------------> Assigning
+//! Assigning --- done ------------------> Standing      Assigned
+//! Building, Assigning -- failed, late -> Ending        Failed
+//! Blank, Standing ------ its pid 1 ends: its readings stay until it is ended
+//! any --------- End -------------------> Ending        killed; Ended once its pid 1 is reaped
 //! ```
 
 mod ahead;
-mod create;
+mod assign;
+mod prepare;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::io;
@@ -21,16 +24,19 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, kill_process};
 
 use super::SANDBOXES;
+use super::folders::Folders;
 use super::groups::Groups;
 use super::scratch::Scratch;
 use super::slots::{Slot, Slots};
 use super::stage::Stage;
+use crate::cgroup::Limits;
 use crate::isolation::Piece;
 use crate::packet::{self, Received};
 use crate::protocol::{Reply, Request, Step};
 use crate::seccomp::Filter;
+use crate::zygote::Zygotes;
 use ahead::QUIET;
-use create::{BUILD, Refusal};
+use prepare::{BUILD, Building, Refusal};
 
 /// How many sandboxes are built at once; further requests wait in the socket.
 const BUILDS: usize = 16;
@@ -50,6 +56,8 @@ pub(super) struct Parts {
     pub(super) server: Pid,
     pub(super) groups: Groups,
     pub(super) stage: Stage,
+    pub(super) folders: Folders,
+    pub(super) zygotes: Zygotes,
     pub(super) slots: Slots,
     /// Guests' /tmp on disk, where it can be.
     pub(super) scratch: Option<Scratch>,
@@ -82,11 +90,21 @@ struct Sandbox {
     pid: Option<Pid>,
     slot: Option<Slot>,
     group: String,
+    limits: Limits,
     phase: Phase,
 }
 
 enum Phase {
     Building(Building),
+    /// Nobody's yet; its pid 1 waits at the other end.
+    Blank {
+        report: OwnedFd,
+    },
+    /// Its pid 1 is making it a function's.
+    Assigning {
+        report: OwnedFd,
+        deadline: Instant,
+    },
     Standing,
     /// Killed; whether the server is to be told when nothing is left.
     Ending {
@@ -94,10 +112,15 @@ enum Phase {
     },
 }
 
-struct Building {
-    report: OwnedFd,
-    ends: Vec<OwnedFd>,
-    deadline: Instant,
+impl Phase {
+    /// Where its pid 1 is about to say something, and until when it may take.
+    fn expected(&self) -> Option<(&OwnedFd, Instant)> {
+        match self {
+            Self::Building(building) => Some((&building.report, building.deadline)),
+            Self::Assigning { report, deadline } => Some((report, *deadline)),
+            Self::Blank { .. } | Self::Standing | Self::Ending { .. } => None,
+        }
+    }
 }
 
 /// Takes over the signals that the loop reads.
@@ -142,7 +165,7 @@ impl State {
 
     /// Waits for something to happen and deals with it.
     fn step(&mut self) -> io::Result<()> {
-        let wait = if self.prepare() {
+        let wait = if self.make_ahead() {
             Some(Duration::ZERO)
         } else {
             let quiet = self.is_short_of_scratch().then_some(QUIET);
@@ -155,8 +178,11 @@ impl State {
         if ready.signals {
             self.take_signals()?;
         }
-        for id in ready.builds {
+        for id in ready.reports {
             self.take_report(id)?;
+        }
+        if ready.zygotes {
+            self.take_spawned()?;
         }
         self.reap()?;
         if ready.socket_out {
@@ -176,11 +202,9 @@ impl State {
                 .values()
                 .any(|sandbox| matches!(sandbox.phase, Phase::Ending { .. }));
         let now = Instant::now();
-        let deadlines = self.sandboxes.values().filter_map(|sandbox| match &sandbox.phase {
-            Phase::Building(building) => Some(building.deadline),
-            _ => None,
-        });
-        let deadline = deadlines
+        let expected = self.sandboxes.values().filter_map(|sandbox| sandbox.phase.expected());
+        let deadline = expected
+            .map(|(_, deadline)| deadline)
             .chain(self.killed_at)
             .min()
             .map(|at| at.saturating_duration_since(now));
@@ -189,15 +213,12 @@ impl State {
     }
 
     fn poll(&self, wait: Option<Duration>) -> io::Result<Ready> {
-        let builds: Vec<(EnvironmentId, &OwnedFd)> = self
+        let reports: Vec<(EnvironmentId, &OwnedFd)> = self
             .sandboxes
             .iter()
-            .filter_map(|(id, sandbox)| match &sandbox.phase {
-                Phase::Building(building) => Some((*id, &building.report)),
-                _ => None,
-            })
+            .filter_map(|(id, sandbox)| sandbox.phase.expected().map(|(report, _)| (*id, report)))
             .collect();
-        let mut interest = if builds.len() < BUILDS && !self.is_closed {
+        let mut interest = if reports.len() < BUILDS && !self.is_closed {
             PollFlags::IN
         } else {
             PollFlags::empty()
@@ -217,7 +238,9 @@ impl State {
                 interest,
             ),
         ];
-        polled.extend(builds.iter().map(|(_, report)| PollFd::new(*report, PollFlags::IN)));
+        polled.extend(reports.iter().map(|(_, report)| PollFd::new(*report, PollFlags::IN)));
+        let zygotes = self.parts.zygotes.sockets();
+        polled.extend(zygotes.map(|socket| PollFd::from_borrowed_fd(socket, PollFlags::IN)));
         let wait = wait.map(Timespec::try_from).transpose().map_err(io::Error::other)?;
         match poll(&mut polled, wait.as_ref()) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
@@ -233,7 +256,8 @@ impl State {
             signals: is_ready(&polled[0]),
             socket_in: socket.intersects(PollFlags::IN | PollFlags::HUP | PollFlags::ERR),
             socket_out: socket.contains(PollFlags::OUT),
-            builds: builds
+            zygotes: polled[2 + reports.len()..].iter().any(is_ready),
+            reports: reports
                 .iter()
                 .zip(&polled[2..])
                 .filter(|(_, polled)| is_ready(polled))
@@ -270,7 +294,8 @@ impl State {
     fn take_request(&mut self) -> io::Result<()> {
         match packet::receive(&self.parts.socket) {
             Ok(Received::Packet { bytes, .. }) => match Request::decode(&bytes) {
-                Ok(Request::Create(create)) => self.create(&create),
+                Ok(Request::Prepare(prepare)) => self.prepare(&prepare),
+                Ok(Request::Assign(assign)) => self.assign(&assign),
                 Ok(Request::End { id }) => self.end(id),
                 Err(error) => self.mistrust(&error),
             },
@@ -355,7 +380,8 @@ impl State {
 
     fn reaped(&mut self, pid: Pid) -> io::Result<()> {
         let Some(id) = self.by_pid.remove(&pid) else {
-            return Ok(());
+            self.parts.zygotes.reaped(pid);
+            return self.take_spawned();
         };
         // Whatever it had to say is still in the socket.
         self.take_report(id)?;
@@ -368,18 +394,8 @@ impl State {
         }
         match sandbox.phase {
             Phase::Ending { .. } => self.finish(id),
-            Phase::Standing => Ok(()),
-            Phase::Building(_) => {
-                let text = "it ended before it stood".to_owned();
-                self.fail(
-                    id,
-                    Refusal {
-                        step: Step::Died,
-                        errno: 0,
-                        text,
-                    },
-                )
-            }
+            Phase::Blank { .. } | Phase::Standing => Ok(()),
+            Phase::Building(_) | Phase::Assigning { .. } => self.fail(id, Refusal::died("it ended before it was done")),
         }
     }
 
@@ -394,8 +410,8 @@ impl State {
         let mut late = Vec::new();
         for (id, sandbox) in &self.sandboxes {
             match &sandbox.phase {
-                Phase::Building(building) if now >= building.deadline => late.push(*id),
                 Phase::Ending { .. } => self.parts.groups.let_die(&sandbox.group),
+                phase if phase.expected().is_some_and(|(_, deadline)| now >= deadline) => late.push(*id),
                 _ => {}
             }
         }
@@ -446,6 +462,7 @@ impl State {
     /// Kills everything and removes every group. What does not go in time is named, and swept by the next start.
     fn end_all(&mut self) {
         self.replies.clear();
+        self.parts.zygotes.end();
         let end = Instant::now() + END;
         let ids: Vec<_> = self.sandboxes.keys().copied().collect();
         for id in ids {
@@ -471,12 +488,15 @@ struct Ready {
     signals: bool,
     socket_in: bool,
     socket_out: bool,
-    builds: Vec<EnvironmentId>,
+    /// Whether a zygote has answered.
+    zygotes: bool,
+    /// Whose pid 1 has said something.
+    reports: Vec<EnvironmentId>,
 }
 
 impl Ready {
     fn is_nothing(&self) -> bool {
-        !self.signals && !self.socket_in && !self.socket_out && self.builds.is_empty()
+        !self.signals && !self.socket_in && !self.socket_out && !self.zygotes && self.reports.is_empty()
     }
 }
 

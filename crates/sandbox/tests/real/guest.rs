@@ -4,9 +4,9 @@ use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use ephyra_core::digest::Digest;
-use ephyra_sandbox::client::{CreateError, Spec, Warden};
+use ephyra_sandbox::client::{Assignment, Blank, CreateError, Warden};
 use ephyra_sandbox::sandbox::{Controls, Sandbox};
-use ephyra_sandbox::supervisor::{Notice, StartCommand};
+use ephyra_sandbox::supervisor::{Command, Exit, Notice, Process, StartCommand};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::unix::pipe::Receiver;
 use tokio::net::{UnixDatagram, UnixStream};
@@ -19,14 +19,16 @@ pub(crate) struct Guest {
     pub(crate) control: UnixStream,
     pub(crate) supervisor: UnixDatagram,
     pub(crate) output: Receiver,
-    pub(crate) listener: Option<OwnedFd>,
+    pub(crate) extension_output: Receiver,
+    pub(crate) listener: OwnedFd,
     pub(crate) controls: Box<dyn Controls>,
 }
 
 /// How a guest ended and what it wrote.
 #[derive(Debug)]
 pub(crate) struct Ended {
-    pub(crate) notice: Option<Notice>,
+    /// Of the runtime.
+    pub(crate) exit: Option<Exit>,
     pub(crate) output: String,
 }
 
@@ -39,6 +41,39 @@ pub(crate) fn runtime(warden: &Warden, identifier: &str) -> String {
     found.next().expect("the runtime is on this machine").identifier.clone()
 }
 
+/// A sandbox that is assigned as soon as it stands.
+#[derive(Clone)]
+pub(crate) struct Spec {
+    pub(crate) memory_mb: u32,
+    pub(crate) tmp_mb: u32,
+    pub(crate) code: Digest,
+    pub(crate) layers: Vec<Digest>,
+    pub(crate) runtime: String,
+}
+
+impl Spec {
+    /// Its first half.
+    pub(crate) fn blank(&self) -> Blank {
+        Blank {
+            runtime: self.runtime.clone(),
+            memory_mb: 128,
+            base: None,
+            zygote: false,
+        }
+    }
+
+    /// Its second half.
+    pub(crate) fn assignment(&self) -> Assignment {
+        Assignment {
+            memory_mb: self.memory_mb,
+            tmp_mb: self.tmp_mb,
+            code: Some(self.code),
+            layers: self.layers.clone(),
+            prepared: None,
+        }
+    }
+}
+
 /// The smallest sandbox.
 pub(crate) fn spec(runtime: String, code: Digest) -> Spec {
     Spec {
@@ -47,35 +82,48 @@ pub(crate) fn spec(runtime: String, code: Digest) -> Spec {
         code,
         layers: Vec::new(),
         runtime,
-        listener: false,
     }
+}
+
+/// Builds a sandbox and assigns it.
+pub(crate) async fn create(warden: &Warden, spec: Spec) -> Result<Sandbox, CreateError> {
+    let mut sandbox = warden.prepare(spec.blank()).await?;
+    sandbox.controls.assign(spec.assignment()).await?;
+    Ok(sandbox)
 }
 
 /// Starts a program in a new sandbox.
 pub(crate) async fn start(warden: &Warden, spec: Spec, arguments: &[&str]) -> Result<Guest, CreateError> {
-    let sandbox = warden.create(spec).await?;
+    let sandbox = create(warden, spec).await?;
     Ok(start_in(sandbox, arguments).await)
 }
 
 /// Starts a program in a sandbox that stands.
 pub(crate) async fn start_in(sandbox: Sandbox, arguments: &[&str]) -> Guest {
-    let command = StartCommand {
+    let mut guest = enter(sandbox);
+    guest.command(&Command::Start(program(arguments))).await;
+    guest
+}
+
+/// What starts a program.
+pub(crate) fn program(arguments: &[&str]) -> StartCommand {
+    StartCommand {
         arguments: arguments.iter().map(|&argument| argument.to_owned()).collect(),
         variables: vec![
             ("SECRET".to_owned(), "hunter2".to_owned()),
             ("LANG".to_owned(), "C.UTF-8".to_owned()),
         ],
         directory: "/var/task".to_owned(),
-    };
-    let supervisor = UnixDatagram::from_std(sandbox.supervisor.into()).expect("a socket");
-    supervisor
-        .send(&command.encode().expect("a command"))
-        .await
-        .expect("pid 1 lives");
+    }
+}
+
+/// A sandbox in which nothing was started yet.
+pub(crate) fn enter(sandbox: Sandbox) -> Guest {
     Guest {
         control: UnixStream::from_std(sandbox.control.into()).expect("a socket"),
-        supervisor,
+        supervisor: UnixDatagram::from_std(sandbox.supervisor.into()).expect("a socket"),
         output: Receiver::from_owned_fd(sandbox.output).expect("a pipe"),
+        extension_output: Receiver::from_owned_fd(sandbox.extension_output).expect("a pipe"),
         listener: sandbox.listener,
         controls: sandbox.controls,
     }
@@ -123,18 +171,31 @@ impl Guest {
         let output = String::from_utf8_lossy(&bytes).into_owned();
         read.unwrap_or_else(|_| panic!("the guest does not end; so far: {output}"))
             .expect("a pipe");
+        let notice = self.notice().await;
+        assert!(
+            notice.is_none_or(|notice| notice.process == Process::Runtime),
+            "{notice:?}"
+        );
+        Ended {
+            exit: notice.map(|notice| notice.exit),
+            output,
+        }
+    }
+
+    /// Has pid 1 do something.
+    pub(crate) async fn command(&mut self, command: &Command) {
+        let packet = command.encode().expect("a command");
+        self.supervisor.send(&packet).await.expect("pid 1 lives");
+    }
+
+    /// Waits for pid 1 to say who has ended; `None` when pid 1 itself has.
+    pub(crate) async fn notice(&mut self) -> Option<Notice> {
         let mut packet = [0; 64];
         let received = tokio::time::timeout(LIMIT, self.supervisor.recv(&mut packet))
             .await
             .expect("in time");
-        let notice = received
-            .ok()
-            .filter(|&length| length > 0)
-            .map(|length| Notice::decode(&packet[..length]));
-        Ended {
-            notice: notice.map(|notice| notice.expect("a notice")),
-            output,
-        }
+        let length = received.ok().filter(|&length| length > 0)?;
+        Some(Notice::decode(&packet[..length]).expect("a notice"))
     }
 
     /// Ends it and waits until nothing is left.

@@ -15,7 +15,7 @@ use std::pin::Pin;
 use ephyra_core::digest::Digest;
 use ephyra_sandbox::client::Warden;
 use ephyra_sandbox::isolation::TmpPlace;
-use ephyra_sandbox::supervisor::Notice;
+use ephyra_sandbox::supervisor::Exit;
 use ephyra_sandbox::warden::{PACKAGES, ServerSide};
 
 use crate::case::{Tally, report};
@@ -66,7 +66,7 @@ impl Server {
     }
 
     /// The smallest sandbox with a python.
-    pub(crate) fn spec(&self) -> ephyra_sandbox::client::Spec {
+    pub(crate) fn spec(&self) -> guest::Spec {
         spec(guest::runtime(&self.warden, "python3."), self.empty())
     }
 
@@ -79,7 +79,7 @@ impl Server {
     pub(crate) async fn output_of(&self, script: &str) -> String {
         let mut guest = self.python(script).await;
         let ended = guest.ended().await;
-        assert_eq!(ended.notice, Some(Notice::Exited(0)), "{}", ended.output);
+        assert_eq!(ended.exit, Some(Exit::Exited(0)), "{}", ended.output);
         guest.end().await;
         ended.output
     }

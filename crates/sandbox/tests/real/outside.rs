@@ -4,13 +4,13 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 
-use ephyra_sandbox::client::{Spec, Warden};
+use ephyra_sandbox::client::Warden;
 use ephyra_sandbox::isolation::{Piece, TmpPlace};
 use ephyra_sandbox::warden::{Options, ServerSide, start};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::case::Tally;
-use crate::guest::{self, spec};
+use crate::guest::{self, Spec, spec};
 use crate::inside::{Server, block_on};
 use crate::world::{World, eventually, groups, loops, mounts, platform_processes, uid_base};
 
@@ -101,13 +101,17 @@ fn ends_in_order() {
     // The server, and for each guest its pid 1, its runtime and what that has forked.
     assert_eq!(platform_processes().len(), 1 + 3 * 3);
     assert!(!world.groups().is_empty());
-    assert_eq!(world.files(), [".ephyra", "code"], "a file system for /tmp has no name");
+    assert_eq!(
+        world.files(),
+        [".ephyra", "code", "prepared"],
+        "a file system for /tmp has no name"
+    );
     world.signal(Signal::TERM);
     assert_eq!(world.wait().exit_status(), Some(0));
     assert_eq!(platform_processes(), []);
     assert_eq!(groups(), Default::default());
     eventually("no loop device is left", || loops().is_empty());
-    assert_eq!(world.files(), [".ephyra", "code"]);
+    assert_eq!(world.files(), [".ephyra", "code", "prepared"]);
 }
 
 fn never_ends(_: ServerSide, ready: &OwnedFd) -> i32 {
@@ -182,7 +186,7 @@ fn a_killed_warden() {
         assert_eq!(platform_processes(), []);
         assert_eq!(groups(), Default::default());
         eventually("no loop device is left", || loops().is_empty());
-        assert_eq!(world.files(), [".ephyra", "code"]);
+        assert_eq!(world.files(), [".ephyra", "code", "prepared"]);
     }
 }
 
@@ -265,7 +269,7 @@ fn both_killed() {
     world.wait();
     eventually("the guests die with the warden", || platform_processes().is_empty());
     eventually("no loop device is left", || loops().is_empty());
-    assert_eq!(world.files(), [".ephyra", "code"]);
+    assert_eq!(world.files(), [".ephyra", "code", "prepared"]);
     // What is left of its groups is the next start's to sweep.
     let (reader, writer) = readiness();
     let world = World::start_in(world.into_folder(), |_| {}, |side| until_told(side, &writer, 0, false));

@@ -15,8 +15,7 @@ use rustix::fs::{AtFlags, Mode, OFlags, SeekFrom, fchmod, fstatvfs, ftruncate, o
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
-use super::ScratchError;
-use crate::build::INODES_PER_MB;
+use super::{INODES_PER_MB, ScratchError};
 use crate::mount::new_file_system;
 
 /// Where administration's programs are.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Phase, Sandbox, State};
+use super::{Sandbox, State};
 use crate::warden::scratch::Scratch;
 
 /// How long nothing must have happened before something that takes a millisecond is made ahead.
@@ -10,7 +10,7 @@ pub(super) const QUIET: Duration = Duration::from_millis(2);
 
 impl State {
     /// Makes slots and groups ahead, one at a time, while there is nothing else to do. Whether there may be more.
-    pub(super) fn prepare(&mut self) -> bool {
+    pub(super) fn make_ahead(&mut self) -> bool {
         if self.is_unprepared {
             return false;
         }
@@ -29,7 +29,7 @@ impl State {
     /// Whether a file system is to be made ahead: not while somebody waits for a sandbox.
     pub(super) fn is_short_of_scratch(&self) -> bool {
         let is_short = self.parts.scratch.as_ref().is_some_and(Scratch::is_short);
-        let is_building = |sandbox: &Sandbox| matches!(sandbox.phase, Phase::Building(_));
+        let is_building = |sandbox: &Sandbox| sandbox.phase.expected().is_some();
         is_short && !self.is_closed && !self.sandboxes.values().any(is_building)
     }
 

@@ -5,11 +5,11 @@ use std::io::{Read, Write};
 
 use ephyra_core::digest::Digest;
 use ephyra_sandbox::Step;
-use ephyra_sandbox::client::{CreateError, Spec};
-use ephyra_sandbox::supervisor::Notice;
+use ephyra_sandbox::client::CreateError;
+use ephyra_sandbox::supervisor::Exit;
 
 use super::{Case, Server, cases};
-use crate::guest::{python, runtime, start};
+use crate::guest::{Spec, create, python, runtime, start};
 
 pub(super) const CASES: &[Case] = cases![
     a_guest_has_its_own_identity_and_root,
@@ -100,7 +100,7 @@ new Worker('console.log(\"thread\")', {eval: true}).on('exit', () =>
         let mut guest = start(&server.warden, spec, arguments).await.unwrap();
         let ended = guest.ended().await;
         assert_eq!(ended.output, "thread\nshell\n", "{}", runtime.identifier);
-        assert_eq!(ended.notice, Some(Notice::Exited(0)), "{}", runtime.identifier);
+        assert_eq!(ended.exit, Some(Exit::Exited(0)), "{}", runtime.identifier);
         guest.end().await;
     }
 }
@@ -176,29 +176,32 @@ fn step_of(result: Result<ephyra_sandbox::sandbox::Sandbox, CreateError>) -> (St
 
 async fn what_is_not_there_fails_and_leaves_nothing(server: Server) {
     let absent = Digest::of(b"never unpacked");
-    let failed = server
-        .warden
-        .create(Spec {
+    let failed = create(
+        &server.warden,
+        Spec {
             code: absent,
             ..server.spec()
-        })
-        .await;
+        },
+    )
+    .await;
     assert_eq!(step_of(failed), (Step::Code, libc::ENOENT));
-    let failed = server
-        .warden
-        .create(Spec {
+    let failed = create(
+        &server.warden,
+        Spec {
             layers: vec![absent],
             ..server.spec()
-        })
-        .await;
+        },
+    )
+    .await;
     assert_eq!(step_of(failed), (Step::Layers, libc::ENOENT));
-    let failed = server
-        .warden
-        .create(Spec {
+    let failed = create(
+        &server.warden,
+        Spec {
             runtime: "cobol60".to_owned(),
             ..server.spec()
-        })
-        .await;
+        },
+    )
+    .await;
     assert!(matches!(failed, Err(CreateError::RuntimeAbsent(name)) if name == "cobol60"));
 }
 
@@ -207,42 +210,45 @@ async fn a_package_that_leads_elsewhere_is_refused(server: Server) {
     for (number, target) in ["/", "/root", "../.."].iter().enumerate() {
         let code = Digest::of(&[number.try_into().unwrap()]);
         std::os::unix::fs::symlink(target, server.folder(code)).unwrap();
-        let failed = server.warden.create(Spec { code, ..server.spec() }).await;
+        let failed = create(&server.warden, Spec { code, ..server.spec() }).await;
         assert_eq!(step_of(failed).0, Step::Code);
         fs::remove_file(server.folder(code)).unwrap();
     }
     let file = Digest::of(b"a file");
     fs::write(server.folder(file), "not a folder").unwrap();
-    let failed = server
-        .warden
-        .create(Spec {
+    let failed = create(
+        &server.warden,
+        Spec {
             code: file,
             ..server.spec()
-        })
-        .await;
+        },
+    )
+    .await;
     assert_eq!(step_of(failed), (Step::Code, libc::ENOTDIR));
     fs::remove_file(server.folder(file)).unwrap();
 }
 
 async fn what_is_out_of_bounds_is_refused(server: Server) {
     for (memory_mb, tmp_mb) in [(64, 512), (20_000, 512), (128, 1), (128, 20_000)] {
-        let failed = server
-            .warden
-            .create(Spec {
+        let failed = create(
+            &server.warden,
+            Spec {
                 memory_mb,
                 tmp_mb,
                 ..server.spec()
-            })
-            .await;
+            },
+        )
+        .await;
         assert_eq!(step_of(failed).0, Step::Request);
     }
-    let failed = server
-        .warden
-        .create(Spec {
+    let failed = create(
+        &server.warden,
+        Spec {
             layers: vec![server.empty(); 6],
             ..server.spec()
-        })
-        .await;
+        },
+    )
+    .await;
     assert_eq!(step_of(failed).0, Step::Request);
 }
 
@@ -251,16 +257,8 @@ async fn the_listener_takes_connections_from_inside(server: Server) {
 s = socket.create_connection(('127.0.0.1', 9001))
 s.sendall(b'hello')
 print(s.recv(5).decode())";
-    let mut guest = python(
-        &server.warden,
-        Spec {
-            listener: true,
-            ..server.spec()
-        },
-        script,
-    )
-    .await;
-    let listener = std::net::TcpListener::from(guest.listener.take().unwrap());
+    let mut guest = python(&server.warden, server.spec(), script).await;
+    let listener = std::net::TcpListener::from(guest.listener.try_clone().unwrap());
     listener.set_nonblocking(false).unwrap();
     assert_eq!(listener.local_addr().unwrap().to_string(), "127.0.0.1:9001");
     let accepted = tokio::task::spawn_blocking(move || {
@@ -296,13 +294,13 @@ async fn a_create_that_nobody_waits_for_leaves_nothing(server: Server) {
         ..server.spec()
     };
     for _ in 0..30 {
-        let mut create = Box::pin(server.warden.create(spec.clone()));
+        let mut create = Box::pin(create(&server.warden, spec.clone()));
         let waker = std::task::Waker::noop();
         let polled = create.as_mut().poll(&mut std::task::Context::from_waker(waker));
         assert!(polled.is_pending());
     }
     // All thirty have had their turn when these have: that none is left is seen from outside, at the end.
     for _ in 0..30 {
-        drop(server.warden.create(spec.clone()).await.unwrap());
+        drop(create(&server.warden, spec.clone()).await.unwrap());
     }
 }

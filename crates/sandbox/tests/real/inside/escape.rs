@@ -1,10 +1,9 @@
 //! Trying to get out, and failing.
 
-use ephyra_sandbox::client::Spec;
-use ephyra_sandbox::supervisor::Notice;
+use ephyra_sandbox::supervisor::Exit;
 
 use super::{Case, Server, cases};
-use crate::guest::python;
+use crate::guest::{Spec, python};
 
 pub(super) const CASES: &[Case] = cases![
     system_calls_that_lead_out_are_refused,
@@ -86,7 +85,7 @@ async fn foreign_system_calls_kill(server: Server) {
     let mut guest = server
         .python("import ctypes; ctypes.CDLL(None).syscall(ctypes.c_long(0x40000000 | 39))")
         .await;
-    assert_eq!(guest.ended().await.notice, Some(Notice::Signalled(31)));
+    assert_eq!(guest.ended().await.exit, Some(Exit::Signalled(31)));
     guest.end().await;
     // getpid by int 0x80, which is the 32-bit architecture: mov eax, 20; int 0x80; ret.
     let mut guest = server
@@ -99,7 +98,7 @@ ctypes.CFUNCTYPE(ctypes.c_int)(ctypes.addressof(ctypes.c_char.from_buffer(code))
         .await;
     let ended = guest.ended().await;
     // A kernel without 32-bit support ends it by itself.
-    assert!(matches!(ended.notice, Some(Notice::Signalled(31 | 11))), "{ended:?}");
+    assert!(matches!(ended.exit, Some(Exit::Signalled(31 | 11))), "{ended:?}");
     guest.end().await;
 }
 
@@ -243,7 +242,7 @@ for family, address in [(socket.AF_UNIX, '\\0abstract'), (socket.AF_INET, ('127.
         .await;
     assert_eq!(output, "[] -1\n111\n111\n");
     first.say("x").await;
-    assert_eq!(first.ended().await.notice, Some(Notice::Exited(0)));
+    assert_eq!(first.ended().await.exit, Some(Exit::Exited(0)));
     first.end().await;
 }
 

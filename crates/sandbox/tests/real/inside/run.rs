@@ -2,11 +2,10 @@
 
 use std::time::Duration;
 
-use ephyra_sandbox::client::Spec;
-use ephyra_sandbox::supervisor::Notice;
+use ephyra_sandbox::supervisor::Exit;
 
 use super::{Case, Server, cases};
-use crate::guest::{python, runtime, start};
+use crate::guest::{Spec, python, runtime, start};
 
 pub(super) const CASES: &[Case] = cases![
     the_control_stream_goes_both_ways,
@@ -33,7 +32,7 @@ s.sendall(s.recv(5).upper() + b'\\n')",
         .await;
     guest.say("hello").await;
     assert_eq!(guest.hear().await, "HELLO");
-    assert_eq!(guest.ended().await.notice, Some(Notice::Exited(0)));
+    assert_eq!(guest.ended().await.exit, Some(Exit::Exited(0)));
     guest.end().await;
 }
 
@@ -59,22 +58,22 @@ async fn what_cannot_be_executed_is_said(server: Server) {
         ("", libc::ENOENT),
     ] {
         let mut guest = start(&server.warden, server.spec(), &[program]).await.unwrap();
-        assert_eq!(guest.ended().await.notice, Some(Notice::ExecFailed(errno)), "{program}");
+        assert_eq!(guest.ended().await.exit, Some(Exit::ExecFailed(errno)), "{program}");
         guest.end().await;
     }
 }
 
 async fn the_status_of_the_runtime_is_said(server: Server) {
     for (script, notice) in [
-        ("import os; os._exit(42)", Notice::Exited(42)),
+        ("import os; os._exit(42)", Exit::Exited(42)),
         (
             "import os, signal; os.kill(os.getpid(), signal.SIGKILL)",
-            Notice::Signalled(9),
+            Exit::Signalled(9),
         ),
-        ("import os; os.abort()", Notice::Signalled(6)),
+        ("import os; os.abort()", Exit::Signalled(6)),
     ] {
         let mut guest = server.python(script).await;
-        assert_eq!(guest.ended().await.notice, Some(notice), "{script}");
+        assert_eq!(guest.ended().await.exit, Some(notice), "{script}");
         guest.end().await;
     }
 }
@@ -189,7 +188,7 @@ while True: x.append(bytearray(1 << 20))",
         )
         .await;
     let ended = guest.ended().await;
-    assert!(matches!(ended.notice, None | Some(Notice::Signalled(9))), "{ended:?}");
+    assert!(matches!(ended.exit, None | Some(Exit::Signalled(9))), "{ended:?}");
     assert!(guest.controls.oom_kills().unwrap() > 0);
     assert!(guest.controls.peak_memory_bytes().unwrap() <= 128 << 20);
     guest.end().await;
@@ -205,7 +204,7 @@ if os.fork() == 0:
     time.sleep(3600)",
         )
         .await;
-    assert_eq!(guest.ended().await.notice, Some(Notice::Exited(0)));
+    assert_eq!(guest.ended().await.exit, Some(Exit::Exited(0)));
     guest.end().await;
 }
 

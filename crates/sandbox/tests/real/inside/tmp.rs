@@ -1,11 +1,10 @@
 //! /tmp: on disk, of its size, the guest's own, new each time.
 
-use ephyra_sandbox::client::Spec;
 use ephyra_sandbox::isolation::TmpPlace;
-use ephyra_sandbox::supervisor::Notice;
+use ephyra_sandbox::supervisor::Exit;
 
 use super::{Case, Server, cases};
-use crate::guest::python;
+use crate::guest::{Spec, python};
 
 pub(super) const CASES: &[Case] = cases![
     tmp_has_its_size,
@@ -79,10 +78,7 @@ with open('/tmp/big', 'rb') as file:
     print(sum(file.read(1 << 20) == block for _ in range(300)))";
     let mut guest = python(&server.warden, with_memory(&server, 512), script).await;
     let ended = guest.ended().await;
-    assert_eq!(
-        (ended.notice, ended.output.as_str()),
-        (Some(Notice::Exited(0)), "300\n")
-    );
+    assert_eq!((ended.exit, ended.output.as_str()), (Some(Exit::Exited(0)), "300\n"));
     assert_eq!(guest.controls.oom_kills().unwrap(), 0);
     guest.end().await;
 }
