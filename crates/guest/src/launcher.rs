@@ -58,7 +58,7 @@ impl Launcher {
         let runtime = self.builder.runtime(&revision.runtime)?;
         let bootstrap = match runtime.kind {
             RuntimeKind::Provided => self.builder.bootstrap(&revision),
-            RuntimeKind::Python | RuntimeKind::Node => None,
+            RuntimeKind::Python | RuntimeKind::Node | RuntimeKind::Java => None,
         };
         let sandbox = self.builder.build(&revision, &runtime).await?;
         let stream = stream_name(&revision, &sandbox.id.simple(), now_ms());
@@ -110,6 +110,7 @@ fn version_of(runtime: &Runtime) -> String {
     match runtime.kind {
         RuntimeKind::Python => format!("python:{}", runtime.version),
         RuntimeKind::Node => format!("nodejs:{}", runtime.version),
+        RuntimeKind::Java => format!("java:{}", runtime.version),
         RuntimeKind::Provided => runtime.identifier.replacen('.', ":", 1),
     }
 }

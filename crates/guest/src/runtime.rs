@@ -2,6 +2,8 @@
 
 use ephyra_core::revision::Revision;
 
+use crate::java;
+
 /// How a runtime is spoken to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum RuntimeKind {
@@ -9,6 +11,8 @@ pub enum RuntimeKind {
     Python,
     /// Our Node runtime, over frames.
     Node,
+    /// Our Java runtime, over frames.
+    Java,
     /// The function's own `bootstrap`, over the HTTP Runtime API.
     Provided,
 }
@@ -80,6 +84,85 @@ pub const fn assets() -> &'static [Asset] {
         asset!(Node, "node", "load.js"),
         asset!(Node, "node", "log.js"),
         asset!(Node, "node", "stream.js"),
+        asset!(Java, "java", "manifest"),
+        asset!(Java, "java", "src/com/amazonaws/services/lambda/runtime/Client.java"),
+        asset!(
+            Java,
+            "java",
+            "src/com/amazonaws/services/lambda/runtime/ClientContext.java"
+        ),
+        asset!(
+            Java,
+            "java",
+            "src/com/amazonaws/services/lambda/runtime/CognitoIdentity.java"
+        ),
+        asset!(Java, "java", "src/com/amazonaws/services/lambda/runtime/Context.java"),
+        asset!(
+            Java,
+            "java",
+            "src/com/amazonaws/services/lambda/runtime/CustomPojoSerializer.java"
+        ),
+        asset!(
+            Java,
+            "java",
+            "src/com/amazonaws/services/lambda/runtime/LambdaLogger.java"
+        ),
+        asset!(
+            Java,
+            "java",
+            "src/com/amazonaws/services/lambda/runtime/LambdaRuntime.java"
+        ),
+        asset!(
+            Java,
+            "java",
+            "src/com/amazonaws/services/lambda/runtime/LambdaRuntimeInternal.java"
+        ),
+        asset!(
+            Java,
+            "java",
+            "src/com/amazonaws/services/lambda/runtime/RequestHandler.java"
+        ),
+        asset!(
+            Java,
+            "java",
+            "src/com/amazonaws/services/lambda/runtime/RequestStreamHandler.java"
+        ),
+        asset!(
+            Java,
+            "java",
+            "src/com/amazonaws/services/lambda/runtime/logging/LogFormat.java"
+        ),
+        asset!(
+            Java,
+            "java",
+            "src/com/amazonaws/services/lambda/runtime/logging/LogLevel.java"
+        ),
+        asset!(Java, "java", "src/ephyra/crac/CheckpointException.java"),
+        asset!(Java, "java", "src/ephyra/crac/Context.java"),
+        asset!(Java, "java", "src/ephyra/crac/Core.java"),
+        asset!(Java, "java", "src/ephyra/crac/Resource.java"),
+        asset!(Java, "java", "src/ephyra/crac/RestoreException.java"),
+        asset!(Java, "java", "src/ephyra/runtime/Bean.java"),
+        asset!(Java, "java", "src/ephyra/runtime/Bind.java"),
+        asset!(Java, "java", "src/ephyra/runtime/Control.java"),
+        asset!(Java, "java", "src/ephyra/runtime/EventNames.java"),
+        asset!(Java, "java", "src/ephyra/runtime/Fault.java"),
+        asset!(Java, "java", "src/ephyra/runtime/Handler.java"),
+        asset!(Java, "java", "src/ephyra/runtime/Invocation.java"),
+        asset!(Java, "java", "src/ephyra/runtime/Json.java"),
+        asset!(Java, "java", "src/ephyra/runtime/JsonException.java"),
+        asset!(Java, "java", "src/ephyra/runtime/JsonWriter.java"),
+        asset!(Java, "java", "src/ephyra/runtime/Loader.java"),
+        asset!(Java, "java", "src/ephyra/runtime/Log.java"),
+        asset!(Java, "java", "src/ephyra/runtime/Main.java"),
+        asset!(Java, "java", "src/ephyra/runtime/Methods.java"),
+        asset!(Java, "java", "src/ephyra/runtime/Output.java"),
+        asset!(Java, "java", "src/ephyra/runtime/Rehearsal.java"),
+        asset!(Java, "java", "src/ephyra/runtime/Scalars.java"),
+        asset!(Java, "java", "src/ephyra/runtime/Times.java"),
+        asset!(Java, "java", "src/ephyra/runtime/Types.java"),
+        asset!(Java, "java", "src/ephyra/runtime/Values.java"),
+        asset!(Java, "java", "src/ephyra/runtime/Variables.java"),
     ]
 }
 
@@ -100,6 +183,7 @@ pub fn command(revision: &Revision, runtime: &Runtime, bootstrap: Option<Bootstr
             let heap = format!("--max-old-space-size={}", revision.memory_mb * 9 / 10);
             vec![heap, "/var/runtime/index.js".to_owned()]
         }
+        RuntimeKind::Java => java::arguments(runtime, revision.memory_mb),
     };
     arguments.insert(0, runtime.executable.clone());
     if let Some(wrapper) = wrapper(revision, runtime) {

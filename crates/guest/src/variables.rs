@@ -87,7 +87,7 @@ pub(crate) fn foundation(runtime: &Runtime) -> Vec<(String, String)> {
             );
             set("NODE_PATH", &path);
         }
-        RuntimeKind::Provided => {}
+        RuntimeKind::Java | RuntimeKind::Provided => {}
     }
     all
 }
@@ -367,8 +367,20 @@ pub(crate) mod tests {
             }
             count
         };
-        for (kind, folder, ending) in [(RuntimeKind::Python, "python", "py"), (RuntimeKind::Node, "node", "js")] {
-            let assets = crate::assets().iter().filter(|asset| asset.kind == kind).count();
+        for (kind, folder, ending) in [
+            (RuntimeKind::Python, "python", "py"),
+            (RuntimeKind::Node, "node", "js"),
+            (RuntimeKind::Java, "java", "java"),
+        ] {
+            let is_such = |path: &str| {
+                std::path::Path::new(path)
+                    .extension()
+                    .is_some_and(|found| found == ending)
+            };
+            let assets = crate::assets()
+                .iter()
+                .filter(|asset| asset.kind == kind && is_such(asset.path))
+                .count();
             assert_eq!(assets, count(folder, ending), "{folder}");
         }
     }

@@ -16,6 +16,8 @@ use ask::Answer;
 const OLDEST_PYTHON_MINOR: u32 = 8;
 /// The oldest Node that is offered.
 const OLDEST_NODE_MAJOR: u32 = 16;
+/// The oldest Java that is offered.
+const OLDEST_JAVA_MAJOR: u32 = 8;
 /// The most interpreters that are asked for their version.
 const CANDIDATES: usize = 64;
 
@@ -27,6 +29,8 @@ pub enum Kind {
     Python,
     /// Node.js.
     Node,
+    /// The JVM of a JDK or a JRE.
+    Java,
     /// An executable `bootstrap` that the function or a layer brings along.
     Provided,
 }
@@ -61,7 +65,9 @@ pub struct Search {
 pub fn discover(search: &Search) -> Vec<Runtime> {
     let home = std::env::var_os("HOME").map(PathBuf::from);
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let folders = folders(&path, home.as_deref(), &search.extra);
+    let mut extra = search.extra.clone();
+    extra.extend(std::env::var_os("JAVA_HOME").map(PathBuf::from));
+    let folders = folders(&path, home.as_deref(), &extra);
     let mut candidates = Vec::new();
     for folder in folders {
         for (kind, executable) in interpreters_in(&folder) {
@@ -90,8 +96,14 @@ fn folders(path: &OsStr, home: Option<&Path>, extra: &[PathBuf]) -> Vec<PathBuf>
     folders.extend(["/usr/bin", "/usr/local/bin"].map(PathBuf::from));
     folders.extend(std::env::split_paths(path));
     folders.extend(bins_below(Path::new("/opt")));
+    folders.extend(bins_below(Path::new("/usr/lib/jvm")));
     if let Some(home) = home {
-        for below in [".pyenv/versions", ".nvm/versions/node", ".local/share/uv/python"] {
+        for below in [
+            ".pyenv/versions",
+            ".nvm/versions/node",
+            ".local/share/uv/python",
+            ".sdkman/candidates/java",
+        ] {
             folders.extend(bins_below(&home.join(below)));
         }
     }
@@ -134,8 +146,11 @@ fn interpreters_in(folder: &Path) -> Vec<(Kind, PathBuf)> {
     interpreters
 }
 
-/// What a file of this name would be: `python3`, `python3.12`, `node`, `nodejs`, `node22` or `node-22`.
+/// What a file of this name would be: `python3`, `python3.12`, `node`, `nodejs`, `node22`, `node-22` or `java`.
 fn kind_of_name(name: &str) -> Option<Kind> {
+    if name == "java" {
+        return Some(Kind::Java);
+    }
     let is_number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
     if let Some(rest) = name.strip_prefix("python3") {
         let is_python = rest.is_empty()
@@ -180,7 +195,10 @@ type Key = (Kind, u32, u32);
 
 /// What an interpreter's answer makes of it; `None` when it is too old, or what it needs cannot be shown to guests.
 fn runtime_of(answer: Answer, home: Option<&Path>) -> Option<(Key, u32, Runtime)> {
-    let [major, minor, patch] = version_numbers(&answer.version)?;
+    let [major, minor, patch] = match answer.kind {
+        Kind::Java => java_version_numbers(&answer.version)?,
+        _ => version_numbers(&answer.version)?,
+    };
     let (identifier, key, needs) = match answer.kind {
         Kind::Python if major == 3 && minor >= OLDEST_PYTHON_MINOR => {
             let needs = vec![answer.prefix.clone(), answer.executable.clone()];
@@ -192,6 +210,15 @@ fn runtime_of(answer: Answer, home: Option<&Path>) -> Option<(Key, u32, Runtime)
             (Kind::Node, major, 0),
             vec![answer.executable.clone()],
         ),
+        Kind::Java if major >= OLDEST_JAVA_MAJOR => {
+            let identifier = if major == 8 {
+                "java8.al2".to_owned()
+            } else {
+                format!("java{major}")
+            };
+            let needs = vec![answer.prefix.clone(), answer.executable.clone()];
+            (identifier, (Kind::Java, major, 0), needs)
+        }
         _ => return None,
     };
     let mounts = mounts_for(needs);
@@ -204,8 +231,8 @@ fn runtime_of(answer: Answer, home: Option<&Path>) -> Option<(Key, u32, Runtime)
         );
         return None;
     }
-    // Within Node's majors the newest minor wins, so both numbers count as the patch.
-    let order = if answer.kind == Kind::Node {
+    // Within Node's and Java's majors the newest minor wins, so both numbers count as the patch.
+    let order = if matches!(answer.kind, Kind::Node | Kind::Java) {
         minor.saturating_mul(10_000).saturating_add(patch)
     } else {
         patch
@@ -229,6 +256,19 @@ fn version_numbers(version: &str) -> Option<[u32; 3]> {
         part[..end].parse().ok()
     };
     Some([next()?, next()?, next()?])
+}
+
+/// `17.0.15`, `25`, `26-ea` or, as Java 8 has it, `1.8.0_392` as numbers.
+fn java_version_numbers(version: &str) -> Option<[u32; 3]> {
+    let mut numbers = version
+        .split(|c: char| !c.is_ascii_digit())
+        .map_while(|part| part.parse().ok());
+    let major = numbers.next()?;
+    let rest = [numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)];
+    match (major, rest) {
+        (1, [major, _]) => Some([major, 0, numbers.next().unwrap_or(0)]),
+        (major, [minor, patch]) => Some([major, minor, patch]),
+    }
 }
 
 /// `needs` without what lies in `/usr`, which guests have anyway, or within another of them.
@@ -296,10 +336,18 @@ mod tests {
                 answer(Kind::Node, "/usr/bin/node", "/usr", "v20.9.0"),
                 answer(Kind::Node, "/opt/n/bin/node", "/opt/n", "v20.10.0"),
                 answer(Kind::Node, "/usr/bin/node14", "/usr", "v14.0.0"),
+                answer(Kind::Java, "/usr/lib/jvm/a/bin/java", "/usr/lib/jvm/a", "17.0.9"),
+                answer(Kind::Java, "/opt/jdk/bin/java", "/opt/jdk", "17.0.15"),
+                answer(Kind::Java, "/opt/eight/jre/bin/java", "/opt/eight/jre", "1.8.0_392"),
+                answer(Kind::Java, "/usr/lib/jvm/b/bin/java", "/usr/lib/jvm/b", "25"),
+                answer(Kind::Java, "/opt/old/bin/java", "/opt/old", "1.7.0_80"),
             ],
             &[
                 ("python3.11", "3.11.7", &["/opt/py"]),
                 ("nodejs20.x", "v20.10.0", &["/opt/n/bin/node"]),
+                ("java8.al2", "1.8.0_392", &["/opt/eight/jre"]),
+                ("java17", "17.0.15", &["/opt/jdk"]),
+                ("java25", "25", &[]),
             ],
         );
     }
@@ -345,6 +393,8 @@ mod tests {
             ("node-22", Some(Kind::Node)),
             ("node22", Some(Kind::Node)),
             ("node_modules", None),
+            ("java", Some(Kind::Java)),
+            ("javac", None),
             ("bash", None),
         ] {
             assert_eq!(kind_of_name(name), want, "{name}");
@@ -352,5 +402,14 @@ mod tests {
         assert_eq!(version_numbers("3.15.0rc1"), Some([3, 15, 0]));
         assert_eq!(version_numbers("v22.1.0"), Some([22, 1, 0]));
         assert_eq!(version_numbers("3.x"), None);
+        for (version, want) in [
+            ("17.0.15", Some([17, 0, 15])),
+            ("25", Some([25, 0, 0])),
+            ("26-ea", Some([26, 0, 0])),
+            ("1.8.0_392", Some([8, 0, 392])),
+            ("x", None),
+        ] {
+            assert_eq!(java_version_numbers(version), want, "{version}");
+        }
     }
 }

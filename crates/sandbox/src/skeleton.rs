@@ -185,7 +185,23 @@ fn etc(root: &Path) -> io::Result<()> {
             show(&host.join(name), root)?;
         }
     }
+    for name in java_settings(host)? {
+        show(&host.join(name), root)?;
+    }
     copy_links(&host.join("alternatives"), &etc.join("alternatives"))
+}
+
+/// The folders that Debian's JVMs keep their settings in: without them they do not start.
+fn java_settings(etc: &Path) -> io::Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(etc)? {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if name.starts_with("java-") && entry.file_type()?.is_dir() {
+            names.push(name);
+        }
+    }
+    Ok(names)
 }
 
 /// `/etc/alternatives` is a folder of links into /usr.

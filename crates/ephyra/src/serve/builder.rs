@@ -48,6 +48,7 @@ impl Builder for WardenBuilder {
             kind: match runtime.kind {
                 Kind::Python => RuntimeKind::Python,
                 Kind::Node => RuntimeKind::Node,
+                Kind::Java => RuntimeKind::Java,
                 Kind::Provided => RuntimeKind::Provided,
             },
             executable: runtime.executable.to_string_lossy().into_owned(),

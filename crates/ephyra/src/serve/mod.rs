@@ -60,6 +60,7 @@ fn runtime_files() -> RuntimeFiles {
         let kind = match asset.kind {
             RuntimeKind::Python => Kind::Python,
             RuntimeKind::Node => Kind::Node,
+            RuntimeKind::Java => Kind::Java,
             RuntimeKind::Provided => Kind::Provided,
         };
         let file = (asset.path.to_owned(), asset.bytes.to_vec());

@@ -1,7 +1,7 @@
 //! Asking interpreters for their version: each is run once, all at the same time, under a time limit.
 
 use std::io::Read;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -55,14 +55,16 @@ fn start(kind: Kind, executable: &Path, uid: Option<u32>) -> std::io::Result<Chi
         let mut command = Command::new(executable);
         match kind {
             Kind::Node => command.args(["-e", NODE]),
+            Kind::Java => command.args(["-XshowSettings:properties", "-version"]),
             Kind::Python | Kind::Provided => command.args(["-I", "-S", "-c", PYTHON]),
         };
-        command
-            .env_clear()
-            .current_dir("/")
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null());
+        command.env_clear().current_dir("/").stdin(Stdio::null());
+        // Java says it on its standard error.
+        if kind == Kind::Java {
+            command.stdout(Stdio::null()).stderr(Stdio::piped());
+        } else {
+            command.stdout(Stdio::piped()).stderr(Stdio::null());
+        }
         if let Some(uid) = uid {
             command.uid(uid).gid(uid).process_group(0);
         }
@@ -90,8 +92,13 @@ fn finish(kind: Kind, executable: PathBuf, child: std::io::Result<Child>, end: I
         failed(&"no answer in time");
         return None;
     };
-    let mut lines = text.lines();
-    let (Some(version), Some(prefix)) = (lines.next(), lines.next()) else {
+    let said = if kind == Kind::Java {
+        (property(&text, "java.version"), property(&text, "java.home"))
+    } else {
+        let mut lines = text.lines();
+        (lines.next(), lines.next())
+    };
+    let (Some(version), Some(prefix)) = said else {
         failed(&"no sensible answer");
         return None;
     };
@@ -107,10 +114,20 @@ fn finish(kind: Kind, executable: PathBuf, child: std::io::Result<Child>, end: I
     })
 }
 
+/// The value of a line `    name = value`.
+fn property<'a>(text: &'a str, name: &str) -> Option<&'a str> {
+    text.lines().find_map(|line| {
+        let (left, value) = line.split_once(" = ")?;
+        (left.trim() == name).then_some(value.trim())
+    })
+}
+
 /// What a child writes until it ends, if it does so successfully before `end`; it is killed otherwise.
 fn output(child: &mut Child, end: Instant) -> Option<String> {
     let mut bytes = Vec::new();
-    if let Some(mut pipe) = child.stdout.take() {
+    let stdout = child.stdout.take().map(OwnedFd::from);
+    if let Some(pipe) = stdout.or_else(|| child.stderr.take().map(OwnedFd::from)) {
+        let mut pipe = std::fs::File::from(pipe);
         let mut part = [0; 4096];
         while (bytes.len() as u64) < OUTPUT_BYTES && is_readable(&pipe, end) {
             match pipe.read(&mut part) {
@@ -156,5 +173,14 @@ mod tests {
         assert_eq!(answers[0].executable, python);
         assert_eq!(answers[0].prefix, Path::new("/usr"));
         assert!(answers[0].version.starts_with("3."));
+    }
+
+    #[test]
+    fn what_java_says_is_found_among_the_rest() {
+        let text = "Property settings:\n    file.encoding = UTF-8\n    java.home = /usr/lib/jvm/a b\n    \
+            java.vm.version = 1\n    java.version = 17.0.15\n\nopenjdk version \"17.0.15\"\n";
+        assert_eq!(property(text, "java.home"), Some("/usr/lib/jvm/a b"));
+        assert_eq!(property(text, "java.version"), Some("17.0.15"));
+        assert_eq!(property(text, "java.none"), None);
     }
 }

@@ -1,0 +1,92 @@
+//! The Java runtime: how a JVM is started.
+
+use crate::runtime::Runtime;
+
+/// Where a blank finds what was prepared for its runtime.
+const JAR: &str = "/var/lang/base/runtime.jar";
+/// The classes of the JDK and of our runtime that a start needs, as the JVM has them in memory.
+const ARCHIVE: &str = "/var/lang/base/classes.jsa";
+/// The heap's share of the function's memory, in percent: the rest is for code, classes, threads and buffers.
+const HEAP_PERCENT: u32 = 80;
+
+/// The major version: 8 for `1.8.0_392`, 17 for `17.0.15`.
+pub(crate) fn major(runtime: &Runtime) -> u32 {
+    let mut numbers = runtime.version.split(|c: char| !c.is_ascii_digit());
+    let mut next = || numbers.next().and_then(|number| number.parse().ok());
+    match next() {
+        Some(1) => next().unwrap_or(0),
+        major => major.unwrap_or(0),
+    }
+}
+
+/// The JVM's arguments for a function of so much memory.
+pub(crate) fn arguments(runtime: &Runtime, memory_mb: u32) -> Vec<String> {
+    let mut arguments = flags(runtime);
+    arguments.push(format!("-Xmx{}m", u64::from(memory_mb) * u64::from(HEAP_PERCENT) / 100));
+    if has_archive(runtime) {
+        arguments.push(format!("-XX:SharedArchiveFile={ARCHIVE}"));
+    }
+    arguments.extend(["-jar".to_owned(), JAR.to_owned()]);
+    arguments
+}
+
+/// Whether JVMs of this version share classes of programs. (Version 8 does only in vendors' own builds.)
+fn has_archive(runtime: &Runtime) -> bool {
+    major(runtime) >= 11
+}
+
+/// What an archive has to agree on with the JVMs that use it.
+fn flags(runtime: &Runtime) -> Vec<String> {
+    let mut flags = vec![
+        // Functions are short: the first compiler starts sooner and is good enough, as on Lambda.
+        "-XX:TieredStopAtLevel=1",
+        // One function, one invocation: no threads for collecting.
+        "-XX:+UseSerialGC",
+        // A file in /tmp that is written each time the JVM starts.
+        "-XX:-UsePerfData",
+        // The limits are given below; what the JVM could read of control groups is not in a guest.
+        "-XX:-UseContainerSupport",
+        "-Xshare:auto",
+        // What locales a machine has decides nothing.
+        "-Dfile.encoding=UTF-8",
+        "-Dsun.jnu.encoding=UTF-8",
+        "-Duser.language=en",
+        "-Duser.country=US",
+    ];
+    if major(runtime) >= 9 {
+        // Its own warnings would come among the function's lines, on standard output.
+        flags.push("-Xlog:disable");
+    }
+    flags.into_iter().map(str::to_owned).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runtime::RuntimeKind;
+
+    fn runtime(version: &str) -> Runtime {
+        Runtime {
+            version: version.to_owned(),
+            ..crate::variables::tests::runtime("java", RuntimeKind::Java, "/usr/bin/java")
+        }
+    }
+
+    #[test]
+    fn a_jvm_is_started_as_its_version_can() {
+        for (version, major_version, shares) in [
+            ("1.8.0_392", 8, false),
+            ("11.0.2", 11, true),
+            ("17.0.15", 17, true),
+            ("25", 25, true),
+        ] {
+            let runtime = runtime(version);
+            assert_eq!(major(&runtime), major_version);
+            let arguments = arguments(&runtime, 512);
+            assert!(arguments.contains(&"-Xmx409m".to_owned()), "{arguments:?}");
+            assert_eq!(arguments.iter().any(|one| one.contains("SharedArchiveFile")), shares);
+            assert_eq!(arguments.contains(&"-Xlog:disable".to_owned()), shares);
+            assert_eq!(arguments[arguments.len() - 2..], ["-jar", JAR]);
+        }
+    }
+}
