@@ -375,13 +375,17 @@ impl Lambda {
             Ok(()) => version.settle(),
             Err(_) => version.fail(reason),
         };
-        // The only version that can be under way is the last.
+        // The only version that can be under way with the change is the last.
         if let Some(number) = Some(function.record.last_version).filter(|number| *number > 0)
             && let Some(mut version) = inner.ledger.version(name, number).await?
             && version.record.is_unsettled()
         {
-            end(&mut version.record);
-            inner.ledger.update_version(name, number, &version).await?;
+            if version.record.awaits_template() && synced.is_ok() {
+                self.make_template_later(name, version.record.version);
+            } else {
+                end(&mut version.record);
+                inner.ledger.update_version(name, number, &version).await?;
+            }
         }
         if function.record.latest.is_unsettled() {
             end(&mut function.record.latest);

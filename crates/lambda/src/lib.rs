@@ -27,6 +27,7 @@ mod resolve;
 mod route;
 mod runtime;
 mod settings;
+mod snap_start;
 mod time;
 mod totals;
 

@@ -14,7 +14,7 @@ use ephyra_store::StoreError;
 use crate::lambda::Lambda;
 use crate::ledger::{LayerPlace, Stored};
 use crate::package::DepotError;
-use crate::record::{FunctionRecord, Provisioned, VersionRecord};
+use crate::record::{FunctionRecord, Provisioned, State, VersionRecord};
 
 /// How many records are read at once.
 const PAGE: usize = 256;
@@ -53,6 +53,11 @@ impl Lambda {
         self.restore(packages).await?;
         for name in unsettled {
             self.settle(&name).await?;
+        }
+        for (name, known) in functions {
+            for version in known.awaiting {
+                self.make_template_later(&name, version);
+            }
         }
         Ok(())
     }
@@ -97,7 +102,12 @@ impl Lambda {
                 inner.ledger.delete_version(&name, number).await?;
                 continue;
             };
-            known.is_unsettled |= version.is_unsettled();
+            known.is_unsettled |= version.is_unsettled() && !version.awaits_template();
+            if version.awaits_template() {
+                known.awaiting.push(version.version);
+            } else if version.has_template() && version.state == State::Active {
+                self.keep_template(&name, &version);
+            }
             self.count_version(&version, packages);
             if number > known.last_version {
                 known.last_version = number;
@@ -108,11 +118,8 @@ impl Lambda {
             }
             self.recover_provisioned(&name, &number.to_string(), &version, version.attached.provisioned);
         }
-        Ok(functions
-            .iter()
-            .filter(|(_, known)| known.is_unsettled)
-            .map(|(name, _)| name.clone())
-            .collect())
+        let unsettled = functions.iter().filter(|(_, known)| known.is_unsettled);
+        Ok(unsettled.map(|(name, _)| name.clone()).collect())
     }
 
     async fn recover_aliases(&self, functions: &HashMap<FunctionName, Known>) -> Result<(), RecoverError> {
@@ -196,6 +203,8 @@ type Packages = HashMap<Digest, bool>;
 struct Known {
     last_version: u64,
     is_unsettled: bool,
+    /// Versions that wait for their first template.
+    awaiting: Vec<Version>,
 }
 
 impl Known {
@@ -203,6 +212,7 @@ impl Known {
         Self {
             last_version: record.last_version,
             is_unsettled: record.latest.is_unsettled(),
+            awaiting: Vec::new(),
         }
     }
 }

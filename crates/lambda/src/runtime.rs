@@ -93,6 +93,14 @@ pub(crate) fn check(runtime: &str, present: &[String]) -> Result<(), ApiError> {
     )))
 }
 
+/// Whether versions may have a template: with every runtime whose environments serve one function each, and so with
+/// more than on AWS, which takes Java, and Python and .NET of late.
+pub(crate) fn can_snap_start(runtime: &str) -> bool {
+    ["python", "java", "nodejs", "dotnet", "provided", "ruby"]
+        .iter()
+        .any(|family| runtime.starts_with(family))
+}
+
 /// Whether a layer may say that it is for this runtime.
 pub(crate) fn is_known_to_layers(runtime: &str) -> bool {
     is_known(runtime) || BLOCKED.contains(&runtime)

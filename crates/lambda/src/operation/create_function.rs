@@ -188,6 +188,7 @@ fn new_function(
         revision_id: RequestId::new(),
         modified_ms: inner.now_ms(),
         state: State::Pending,
+        failure_code: None,
         update: None,
         attached: Attached::default(),
     };

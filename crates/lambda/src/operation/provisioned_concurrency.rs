@@ -46,6 +46,12 @@ pub(super) async fn put(call: Call) -> Result<Response, ApiError> {
     let qualifier = named.qualifier.clone().unwrap_or_default();
     refuse_second(&call, &owner).await?;
     check_room(inner, &owner, &qualifier, count)?;
+    let version = version_of(&call, &owner).await?;
+    if version.as_ref().is_some_and(VersionRecord::has_template) {
+        return Err(error::invalid_parameter(
+            "Provisioned Concurrency is not supported for functions enabled with SnapStart.",
+        ));
+    }
     let config = Provisioned {
         count,
         modified_ms: inner.now_ms(),
@@ -54,7 +60,7 @@ pub(super) async fn put(call: Call) -> Result<Response, ApiError> {
     owner.write(&call).await?;
     let name = owner.function().name.clone();
     inner.totals.set_provisioned(&name, &qualifier, Some(count));
-    if let Some(version) = version_of(&call, &owner).await? {
+    if let Some(version) = version {
         call.lambda.provision(&name, &version, count);
     }
     // As on AWS the answer is of the moment before anything was started.

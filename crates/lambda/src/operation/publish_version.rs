@@ -52,6 +52,9 @@ pub(super) async fn run(call: Call) -> Result<Response, ApiError> {
     if is_new {
         inner.ledger.update_function(&function).await.map_err(error::store)?;
         inner.cache.forget(&named.name);
+        if version.awaits_template() {
+            call.lambda.make_template_later(&function.record.name, version.version);
+        }
     }
     Ok(created(&show(inner, &function.record, &version)))
 }
@@ -73,8 +76,8 @@ pub(super) async fn publish(
     let number = record.last_version + 1;
     let mut version = as_version(record, number);
     version.modified_ms = inner.now_ms();
-    if record.latest.update == Some(Update::InProgress) {
-        // Published with the change that is under way: it becomes usable together with it.
+    if record.latest.update == Some(Update::InProgress) || version.has_template() {
+        // Published with the change that is under way it becomes usable together with it, and else with its template.
         version.state = State::Pending;
         version.update = None;
     }

@@ -59,8 +59,13 @@ pub(crate) struct Config {
 }
 
 impl Config {
+    /// Whether published versions have a template.
+    pub(crate) fn has_snap_start(&self) -> bool {
+        self.snap_start == "PublishedVersions"
+    }
+
     /// The members of `FunctionConfiguration` that come from here.
-    pub(crate) fn describe(&self, document: &mut Map<String, Value>) {
+    pub(crate) fn describe(&self, document: &mut Map<String, Value>, has_template: bool) {
         let mut set = |name: &str, value: Value| {
             document.insert(name.to_owned(), value);
         };
@@ -76,7 +81,7 @@ impl Config {
         set("TracingConfig", json!({ "Mode": self.tracing_mode }));
         set(
             "SnapStart",
-            json!({ "ApplyOn": self.snap_start, "OptimizationStatus": "Off" }),
+            json!({ "ApplyOn": self.snap_start, "OptimizationStatus": if has_template { "On" } else { "Off" } }),
         );
         set("LoggingConfig", describe_logging(&self.logging));
         if let Some(variables) = &self.variables {

@@ -100,6 +100,9 @@ pub(crate) struct VersionRecord {
     pub revision_id: RequestId,
     pub modified_ms: i64,
     pub state: State,
+    /// `StateReasonCode` of a version that failed; `InternalError` when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure_code: Option<String>,
     /// Absent until the version was active once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub update: Option<Update>,
@@ -156,6 +159,23 @@ impl VersionRecord {
         self.state == State::Pending || self.update == Some(Update::InProgress)
     }
 
+    /// Whether a template of it is kept: an environment that is initialised ahead.
+    pub(crate) fn has_template(&self) -> bool {
+        self.version != Version::Latest && self.config.has_snap_start()
+    }
+
+    /// Whether it waits for its first template before it is usable.
+    pub(crate) fn awaits_template(&self) -> bool {
+        self.state == State::Pending && self.has_template()
+    }
+
+    /// Ends what is under way: the function failed, for this reason.
+    pub(crate) fn reject(&mut self, code: &str, reason: String) {
+        self.state = State::Failed(reason);
+        self.failure_code = Some(code.to_owned());
+        self.touch();
+    }
+
     /// Ends what is under way, well.
     pub(crate) fn settle(&mut self) {
         self.state = State::Active;
@@ -182,7 +202,8 @@ impl VersionRecord {
         detail: Detail,
     ) -> Map<String, Value> {
         let mut document = Map::new();
-        self.config.describe(&mut document);
+        let has_template = self.has_template() && !matches!(self.state, State::Failed(_));
+        self.config.describe(&mut document, has_template);
         let mut set = |name: &str, value: Value| {
             document.insert(name.to_owned(), value);
         };
@@ -210,7 +231,8 @@ impl VersionRecord {
             State::Failed(reason) => {
                 set("State", json!("Failed"));
                 set("StateReason", json!(reason));
-                set("StateReasonCode", json!("InternalError"));
+                let code = self.failure_code.as_deref().unwrap_or("InternalError");
+                set("StateReasonCode", json!(code));
             }
         }
         match &self.update {

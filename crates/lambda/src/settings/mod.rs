@@ -179,6 +179,12 @@ impl Settings {
         if let Some(logging) = self.logging_config {
             apply_logging(logging, &mut config.logging)?;
         }
+        if config.has_snap_start() && !runtime::can_snap_start(&config.runtime) {
+            let runtime = &config.runtime;
+            return Err(error::invalid_parameter(format!(
+                "{runtime} is not supported for SnapStart enabled functions."
+            )));
+        }
         Ok(())
     }
 
