@@ -49,6 +49,26 @@ pub(crate) enum Command {
     Runtime(Runtime),
 }
 
+/// How long idle environments are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct KeepAlive {
+    /// The time, when nothing better is known.
+    pub(crate) time: Duration,
+    /// Whether each function's own rhythm is followed.
+    pub(crate) is_adaptive: bool,
+}
+
+/// `10m`, `fixed:10m`, `adaptive` or `adaptive:10m`.
+fn keep_alive(text: &str) -> Result<KeepAlive, String> {
+    let (is_adaptive, time) = match text.split_once(':') {
+        Some(("fixed", time)) => (false, duration(time)?),
+        Some(("adaptive", time)) => (true, duration(time)?),
+        _ if text == "adaptive" => (true, Duration::from_secs(600)),
+        _ => (false, duration(text)?),
+    };
+    Ok(KeepAlive { time, is_adaptive })
+}
+
 /// Reads a time such as `90`, `500ms`, `10s`, `5m`, `2h` or `14d`; a bare number is seconds.
 fn duration(text: &str) -> Result<Duration, String> {
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
@@ -119,9 +139,10 @@ pub(crate) struct Serve {
           default_value_t = ephyra_core::limits::ACCOUNT_CONCURRENCY)]
     pub(crate) concurrency: u32,
 
-    /// How long an idle environment is kept
-    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "10m")]
-    pub(crate) keep_alive: Duration,
+    /// How long an idle environment is kept: TIME, or `adaptive`: by the times between each function's calls, and
+    /// `adaptive:TIME` while little is known of them
+    #[arg(long, value_name = "TIME", value_parser = keep_alive, default_value = "adaptive:10m")]
+    pub(crate) keep_alive: KeepAlive,
 
     /// How long a request may wait for a place on a full machine
     #[arg(long, value_name = "TIME", value_parser = duration, default_value = "10s")]
@@ -296,6 +317,21 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn keep_alives_are_times_or_adaptive() {
+        let check = |text: &str, want: Option<(bool, u64)>| {
+            let got = keep_alive(text).ok();
+            assert_eq!(got.map(|got| (got.is_adaptive, got.time.as_secs())), want, "{text}");
+        };
+        check("1s", Some((false, 1)));
+        check("fixed:5m", Some((false, 300)));
+        check("adaptive", Some((true, 600)));
+        check("adaptive:2m", Some((true, 120)));
+        check("adaptive:", None);
+        check("always", None);
+        check("other:5m", None);
     }
 
     #[test]

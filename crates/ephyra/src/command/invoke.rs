@@ -104,30 +104,68 @@ struct Report {
     max_memory_used_mb: f64,
     #[serde(skip_serializing_if = "Option::is_none")]
     init_duration_ms: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    restore_duration_ms: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cold_start: Option<ColdStart>,
+}
+
+/// The platform's own field of a REPORT line: the phases of a cold start, in order.
+#[derive(Debug, PartialEq, serde::Serialize)]
+struct ColdStart {
+    /// Where the environment came from.
+    origin: String,
+    #[serde(rename = "phasesMs", serialize_with = "as_object")]
+    phases: Vec<(String, f64)>,
+}
+
+impl ColdStart {
+    /// Reads `PHASE 1.20 ms, …, from ORIGIN`.
+    fn read(text: &str) -> Option<Self> {
+        let mut parts: Vec<&str> = text.split(", ").collect();
+        let origin = parts.pop()?.strip_prefix("from ")?.to_owned();
+        let phase = |part: &str| {
+            let (name, ms) = part.strip_suffix(" ms")?.rsplit_once(' ')?;
+            Some((name.to_owned(), ms.parse().ok()?))
+        };
+        let phases = parts.into_iter().map(phase).collect::<Option<_>>()?;
+        Some(Self { origin, phases })
+    }
+
+    fn text(&self) -> String {
+        let phases: Vec<String> = self.phases.iter().map(|(name, ms)| format!("{name} {ms} ms")).collect();
+        format!("cold start from {}: {}", self.origin, phases.join(", "))
+    }
+}
+
+fn as_object<S: serde::Serializer>(phases: &[(String, f64)], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(phases.iter().map(|(name, ms)| (name, ms)))
 }
 
 impl Report {
     fn find(log: &str) -> Option<Self> {
         let line = log.lines().rev().find(|line| line.starts_with("REPORT "))?;
         // Each figure is followed by its unit, always the same.
-        let field = |name: &str| {
-            let text = line
-                .split('\t')
-                .find_map(|part| part.strip_prefix(name)?.strip_prefix(": "))?;
-            text.split(' ').next()?.parse().ok()
+        let text = |name: &str| {
+            line.split('\t')
+                .find_map(|part| part.strip_prefix(name)?.strip_prefix(": "))
         };
+        let field = |name: &str| text(name)?.split(' ').next()?.parse().ok();
         Some(Self {
             duration_ms: field("Duration")?,
             billed_duration_ms: field("Billed Duration")?,
             max_memory_used_mb: field("Max Memory Used")?,
             init_duration_ms: field("Init Duration"),
+            restore_duration_ms: field("Restore Duration"),
+            cold_start: text("Cold Start").and_then(ColdStart::read),
         })
     }
 
     fn text(&self) -> String {
-        let start = match self.init_duration_ms {
-            Some(init) => format!("cold start, init {init} ms"),
-            None => "warm".to_owned(),
+        let start = match (&self.cold_start, self.init_duration_ms) {
+            (Some(cold), _) => cold.text(),
+            (None, Some(init)) => format!("cold start, init {init} ms"),
+            (None, None) => "warm".to_owned(),
         };
         format!(
             " (handler {} ms, billed {} ms, {start}, memory {} MB)",
@@ -150,8 +188,32 @@ mod tests {
             billed_duration_ms: 114.0,
             max_memory_used_mb: 36.0,
             init_duration_ms: Some(110.1),
+            restore_duration_ms: None,
+            cold_start: None,
         };
         assert_eq!(report, want);
+        let log = log.replace(
+            "110.10 ms\t",
+            "110.10 ms\tStatus: timeout\tCold Start: queue 0.10 ms, init 7.50 ms, first call 3.01 ms, from zygote",
+        );
+        let report = Report::find(&log).unwrap();
+        let phases = [("queue", 0.1), ("init", 7.5), ("first call", 3.01)];
+        assert_eq!(
+            report.cold_start,
+            Some(ColdStart {
+                origin: "zygote".to_owned(),
+                phases: phases.map(|(name, ms)| (name.to_owned(), ms)).into(),
+            })
+        );
+        assert_eq!(
+            serde_json::to_value(&report).unwrap()["coldStart"],
+            json!({ "origin": "zygote", "phasesMs": { "queue": 0.1, "init": 7.5, "first call": 3.01 } })
+        );
+        assert!(
+            report
+                .text()
+                .contains("cold start from zygote: queue 0.1 ms, init 7.5 ms")
+        );
         assert_eq!(Report::find("no such line"), None);
     }
 

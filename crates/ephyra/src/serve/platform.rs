@@ -197,7 +197,8 @@ fn engine_options(options: &cli::Serve) -> anyhow::Result<ephyra_engine::Options
     Ok(ephyra_engine::Options {
         account_concurrency: options.concurrency,
         memory_mb,
-        keep_alive: options.keep_alive,
+        keep_alive: options.keep_alive.time,
+        is_adaptive: options.keep_alive.is_adaptive,
         queue_timeout: options.queue_timeout,
         drain_timeout: options.drain_timeout,
         ..ephyra_engine::Options::default()
