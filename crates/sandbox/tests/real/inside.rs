@@ -1,7 +1,9 @@
 //! Cases that a server runs, all in one server.
 
+mod blank;
 mod build;
 mod escape;
+mod extension;
 mod measure;
 mod run;
 mod tmp;
@@ -9,14 +11,14 @@ mod tmp;
 use std::fs;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 
 use ephyra_core::digest::Digest;
 use ephyra_sandbox::client::Warden;
 use ephyra_sandbox::isolation::TmpPlace;
 use ephyra_sandbox::supervisor::Exit;
-use ephyra_sandbox::warden::{PACKAGES, ServerSide};
+use ephyra_sandbox::warden::{PACKAGES, PREPARED, ServerSide};
 
 use crate::case::{Tally, report};
 use crate::guest::{self, Guest, python, spec};
@@ -43,16 +45,20 @@ impl Server {
     /// Unpacks a package as the server does; its files by name and content.
     pub(crate) fn package(&self, files: &[(&str, &str)]) -> Digest {
         let digest = Digest::of(format!("{files:?}").as_bytes());
-        let folder = self.folder(digest);
-        if fs::create_dir(&folder).is_ok() {
-            for (name, text) in files {
-                let file = folder.join(name);
-                fs::create_dir_all(file.parent().expect("a folder")).expect("a folder");
-                fs::write(&file, text).expect("a file");
-                fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).expect("a mode");
-            }
-        }
+        fill(&self.folder(digest), files);
         digest
+    }
+
+    /// Prepares something as the server does; its files by name and content.
+    pub(crate) fn prepared(&self, files: &[(&str, &str)]) -> Digest {
+        let digest = Digest::of(format!("prepared {files:?}").as_bytes());
+        fill(&self.prepared_folder(digest), files);
+        digest
+    }
+
+    /// Where something that was prepared is.
+    pub(crate) fn prepared_folder(&self, digest: Digest) -> PathBuf {
+        self.data.join(PREPARED).join(digest.to_string())
     }
 
     /// Where a package is unpacked.
@@ -85,9 +91,30 @@ impl Server {
     }
 }
 
+/// Writes the files of a folder that is not there yet.
+fn fill(folder: &Path, files: &[(&str, &str)]) {
+    if fs::create_dir(folder).is_ok() {
+        for (name, text) in files {
+            let file = folder.join(name);
+            fs::create_dir_all(file.parent().expect("a folder")).expect("a folder");
+            fs::write(&file, text).expect("a file");
+            fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).expect("a mode");
+        }
+    }
+}
+
 /// Runs the cases.
 pub(crate) fn run(tally: &mut Tally) {
-    let all = [build::CASES, run::CASES, escape::CASES, tmp::CASES, measure::CASES].concat();
+    let all = [
+        build::CASES,
+        blank::CASES,
+        extension::CASES,
+        run::CASES,
+        escape::CASES,
+        tmp::CASES,
+        measure::CASES,
+    ]
+    .concat();
     let cases: Vec<_> = all.iter().filter(|(name, _)| name.contains(tally.wanted())).collect();
     if cases.is_empty() {
         return;

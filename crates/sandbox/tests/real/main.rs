@@ -9,6 +9,7 @@ mod case;
 mod guest;
 mod inside;
 mod outside;
+mod waiting;
 mod world;
 
 use case::Tally;
@@ -24,7 +25,9 @@ fn main() -> std::process::ExitCode {
         .find(|argument| !argument.starts_with('-'))
         .unwrap_or_default();
     let mut tally = Tally::new(wanted);
+    let before = world::mounts();
     inside::run(&mut tally);
-    outside::run(&mut tally);
+    waiting::run(&mut tally);
+    outside::run(&mut tally, &before);
     tally.finish()
 }

@@ -15,8 +15,7 @@ use crate::inside::{Server, block_on};
 use crate::world::{World, eventually, groups, loops, mounts, platform_processes, uid_base};
 
 /// Runs the cases.
-pub(crate) fn run(tally: &mut Tally) {
-    let before = mounts();
+pub(crate) fn run(tally: &mut Tally, before: &std::collections::BTreeSet<String>) {
     tally.case("what_ends_in_order_leaves_nothing", ends_in_order);
     tally.case("a_second_signal_does_not_wait", a_second_signal);
     tally.case("a_server_that_does_not_drain_is_killed", a_server_that_does_not_drain);
@@ -31,7 +30,7 @@ pub(crate) fn run(tally: &mut Tally) {
     tally.case("every_piece_works_here", every_piece);
     tally.case("a_piece_is_left_out_when_named", without_pieces);
     tally.case("what_is_essential_is_not_given_up", essential);
-    tally.case("nothing_is_left_on_the_host", || nothing_left(&before));
+    tally.case("nothing_is_left_on_the_host", || nothing_left(before));
 }
 
 #[track_caller]
@@ -68,18 +67,18 @@ fn until_told(side: ServerSide, ready: &OwnedFd, count: usize, is_frozen: bool) 
     0
 }
 
-fn tell(ready: &OwnedFd) {
+pub(crate) fn tell(ready: &OwnedFd) {
     File::from(ready.try_clone().unwrap()).write_all(b"x").unwrap();
 }
 
 /// A pipe whose reader learns when the server is ready, or has ended before.
-fn readiness() -> (File, OwnedFd) {
+pub(crate) fn readiness() -> (File, OwnedFd) {
     let (reader, writer) = rustix::pipe::pipe().unwrap();
     (reader.into(), writer)
 }
 
 #[track_caller]
-fn wait_until_ready(mut reader: File) {
+pub(crate) fn wait_until_ready(mut reader: File) {
     let mut byte = [0];
     reader
         .read_exact(&mut byte)
@@ -149,7 +148,7 @@ fn a_server_that_does_not_drain() {
     assert_eq!(world.wait().exit_status(), Some(128 + 9));
 }
 
-fn server_of(processes: &[(i32, u32)]) -> Pid {
+pub(crate) fn server_of(processes: &[(i32, u32)]) -> Pid {
     let server = processes.iter().find(|(_, uid)| *uid == uid_base()).expect("a server");
     Pid::from_raw(server.0).unwrap()
 }

@@ -95,6 +95,12 @@ print(subprocess.run(['/bin/sh', '-c', 'echo shell'], stdout=subprocess.PIPE).st
 new Worker('console.log(\"thread\")', {eval: true}).on('exit', () =>
     process.stdout.write(execSync('echo shell').toString()))",
             ],
+            ephyra_sandbox::runtimes::Kind::Java => &[
+                "/bin/sh",
+                "-c",
+                "$0 -Xshare:auto -Xmx64m -version 2>/dev/null && echo thread; echo shell",
+                executable,
+            ],
             ephyra_sandbox::runtimes::Kind::Provided => &["/bin/sh", "-c", "echo thread; echo shell"],
         };
         let mut guest = start(&server.warden, spec, arguments).await.unwrap();
