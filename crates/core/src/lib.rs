@@ -17,5 +17,6 @@ pub mod id;
 pub mod invocation;
 pub mod limits;
 pub mod logs;
+pub mod prepare;
 pub mod revision;
 pub mod usage;
