@@ -185,5 +185,5 @@ impl Meters {
 /// The time that was spent waiting and not starting: the phases of a cold start add up to the whole. An environment
 /// that was started for another who waited may have begun before this one came.
 pub(crate) fn waiting(queued: Duration, cold: ColdStart) -> Duration {
-    queued.saturating_sub(cold.total())
+    queued.saturating_sub(cold.started_in())
 }

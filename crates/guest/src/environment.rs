@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use ephyra_core::environment::{Environment, Execution, LaunchError, Purpose};
 use ephyra_core::id::RequestId;
-use ephyra_core::invocation::{ColdStart, FunctionError, Invocation, Measures, billed_ms};
+use ephyra_core::invocation::{ColdStart, FunctionError, Invocation, Measures, Origin, billed_ms};
 use ephyra_core::logs::LogStream;
 use ephyra_core::revision::Revision;
 use ephyra_sandbox::sandbox::{Controls, Sandbox};
@@ -17,11 +17,15 @@ use crate::api::Api;
 use crate::channel::Channel;
 use crate::failure::Failure;
 use crate::journal::{Journal, to_time};
-use crate::platform::{Event, Figures, Status};
+use crate::platform::{Cold, Event, Figures, Status};
 use crate::protocol::{Broken, Delivery, Protocol};
 use crate::runtime::{Runtime, RuntimeKind, wrapper};
 use crate::supervisor::Exit;
 use crate::watch::{Waited, Watch, now_ms};
+
+mod restore;
+
+use restore::Restoring;
 
 /// How long a runtime that has closed its socket may take to exit before it is taken for a broken one.
 const EXIT_LIMIT: Duration = Duration::from_secs(1);
@@ -29,6 +33,10 @@ const EXIT_LIMIT: Duration = Duration::from_secs(1);
 const END_LIMIT: Duration = Duration::from_secs(2);
 /// What an empty event is delivered as.
 const EMPTY_EVENT: Bytes = Bytes::from_static(b"{}");
+
+fn is_template(cold: &ColdStart) -> bool {
+    cold.origin == Origin::Template
+}
 
 /// What an environment is opened with, besides its sandbox.
 pub(crate) struct Opening {
@@ -58,6 +66,8 @@ pub struct GuestEnvironment {
     cpu_seen: Duration,
     oom_kills_seen: u64,
     is_frozen: bool,
+    /// What a template is restored with at its first invocation.
+    restoring: Option<Restoring>,
 }
 
 enum Phase {
@@ -120,6 +130,10 @@ impl GuestEnvironment {
             cpu_seen: Duration::ZERO,
             oom_kills_seen: 0,
             is_frozen: false,
+            restoring: (purpose == Purpose::SnapStart).then_some(Restoring {
+                runtime_version,
+                runtime_arn,
+            }),
         })
     }
 
@@ -142,6 +156,10 @@ impl GuestEnvironment {
             .map_err(|error| LaunchError::Sandbox(format!("the runtime could not be started: {error}")))?;
         match self.load(Some(started + limit)).await {
             Ok(()) => {
+                if self.restoring.is_some() {
+                    // It belongs before what the restoring will log.
+                    self.watch.take_output();
+                }
                 self.watch.journal.platform(
                     Event::InitDone {
                         purpose: self.purpose,
@@ -150,6 +168,11 @@ impl GuestEnvironment {
                     now_ms(),
                 );
                 self.watch.journal.flush();
+                Ok(())
+            }
+            // A template is either loaded or none.
+            Err(Failure::Timeout) if self.purpose == Purpose::SnapStart => {
+                self.fail_to_load(Failure::Timeout).await;
                 Ok(())
             }
             Err(Failure::Timeout) => {
@@ -268,9 +291,11 @@ impl GuestEnvironment {
     }
 
     async fn run(mut self: Box<Self>, invocation: Invocation) -> (Option<Box<dyn Environment>>, Execution) {
+        let arrived = Instant::now();
+        let restored = self.restore_once().await;
         let delivered = Instant::now();
         let mut measures = Measures {
-            queued: delivered.saturating_duration_since(invocation.received),
+            queued: arrived.saturating_duration_since(invocation.received),
             cold: self.cold,
             bytes_in: invocation.payload.len() as u64,
             ..Measures::default()
@@ -286,7 +311,10 @@ impl GuestEnvironment {
         };
         self.watch.journal.platform(start, now_ms());
 
-        let result = self.attempt(&invocation, delivered, &mut measures.bytes_out).await;
+        let result = match restored {
+            Ok(()) => self.attempt(&invocation, delivered, &mut measures.bytes_out).await,
+            Err(failure) => Err(failure),
+        };
         measures.duration = delivered.elapsed();
         self.watch.take_output();
 
@@ -368,12 +396,12 @@ impl GuestEnvironment {
 
     fn measure(&mut self, measures: &mut Measures) {
         // What is provisioned is paid for by the time it stands ready, its initialisation included.
-        let init = if self.purpose.is_paid_by_first_call() {
-            self.init_duration()
-        } else {
-            Duration::ZERO
+        let start = match self.cold {
+            Some(cold) if cold.origin == Origin::Template => cold.restore,
+            _ if self.purpose.is_paid_by_first_call() => self.init_duration(),
+            _ => Duration::ZERO,
         };
-        measures.billed_ms = billed_ms(measures.duration + init);
+        measures.billed_ms = billed_ms(measures.duration + start);
         if let Some(controls) = &self.controls {
             // What it used since the last invocation's end is this one's: in between it is frozen.
             let cpu = controls.cpu_time().unwrap_or(self.cpu_seen);
@@ -414,7 +442,19 @@ impl GuestEnvironment {
             billed_ms: measures.billed_ms,
             memory_mb: self.revision.memory_mb,
             peak_memory_mb: measures.peak_memory_bytes.div_ceil(1 << 20),
-            init: self.cold.map(|cold| cold.boot + cold.init),
+            init: self
+                .cold
+                .filter(|cold| !is_template(cold))
+                .map(|cold| cold.boot + cold.init),
+            restore: self.cold.filter(is_template).map(|cold| cold.restore),
+            // What was started ahead is nobody's cold start.
+            cold: self
+                .cold
+                .filter(|cold| is_template(cold) || self.purpose.is_paid_by_first_call())
+                .map(|start| Cold {
+                    queue: measures.queued.saturating_sub(start.started_in()),
+                    start,
+                }),
             extensions: None,
         };
         journal.platform(

@@ -30,6 +30,8 @@ pub enum Kind {
     Event = 0x01,
     /// Host to guest: become this function.
     Configure = 0x02,
+    /// Host to guest: you were kept, loaded, for a while, and the first event comes now.
+    Restore = 0x03,
     /// The runtime waits to be told which function it is.
     Booted = 0x81,
     /// The function is loaded.
@@ -74,7 +76,7 @@ impl Kind {
     const fn limit(self) -> usize {
         const DOCUMENT: usize = NAME_LENGTH_BYTES + NAME_BYTES + limits::SYNC_RESPONSE_BYTES;
         match self {
-            Self::Event | Self::Configure | Self::Booted | Self::Ready => 0,
+            Self::Event | Self::Configure | Self::Restore | Self::Booted | Self::Ready => 0,
             Self::InitError => DOCUMENT,
             Self::Response => ID_BYTES + limits::SYNC_RESPONSE_BYTES,
             Self::Error | Self::StreamError | Self::FatalError => ID_BYTES + DOCUMENT,
@@ -271,7 +273,7 @@ impl Body {
             Kind::StreamEnd => Frame::StreamEnd(reader.request_id()?),
             Kind::StreamError => Frame::StreamError(reader.request_id()?, reader.document()?),
             Kind::FatalError => Frame::FatalError(reader.request_id()?, reader.document()?),
-            Kind::Event | Kind::Configure => return Err(FrameError::Kind(kind as u8)),
+            Kind::Event | Kind::Configure | Kind::Restore => return Err(FrameError::Kind(kind as u8)),
         })
     }
 }
@@ -358,6 +360,9 @@ pub fn encode_configuration(body: &[u8]) -> Option<Vec<u8>> {
     frame.extend_from_slice(body);
     Some(frame)
 }
+
+/// A whole restore frame. Its body is JSON without members: what may come to be told is ignored by who does not know.
+pub const RESTORE: [u8; HEADER_BYTES + 2] = [2, 0, 0, 0, Kind::Restore as u8, VERSION, 0, 0, b'{', b'}'];
 
 #[cfg(test)]
 mod tests {

@@ -17,6 +17,9 @@ use crate::start;
 use crate::variables::{Credentials, variables};
 use crate::watch::now_ms;
 
+/// How long a function may initialise that nobody waits for, unless its own time-out is longer.
+const AHEAD_LIMIT: Duration = Duration::from_secs(130);
+
 /// Builds sandboxes and knows what is on the machine.
 pub trait Builder: Send + Sync + 'static {
     /// The runtime of this identifier, or [`LaunchError::RuntimeAbsent`].
@@ -74,6 +77,14 @@ impl Launcher {
         };
         let configuration = configuration
             .ok_or_else(|| LaunchError::Sandbox("the function has more variables than can be told".to_owned()))?;
+        let init_limit = match purpose {
+            Purpose::OnDemand | Purpose::Prewarmed => self.init_limit,
+            // Nobody waits: as long as a function may run, and longer than most may.
+            Purpose::Provisioned | Purpose::SnapStart => self
+                .init_limit
+                .max(AHEAD_LIMIT)
+                .max(Duration::from_secs(revision.timeout_seconds.into())),
+        };
         let opening = Opening {
             log: self.logs.open(&revision.logging.group, &stream),
             runtime_version: version_of(&runtime),
@@ -84,7 +95,7 @@ impl Launcher {
             configuration,
         };
         let mut environment = GuestEnvironment::open(sandbox, opening)?;
-        environment.initialise(command, self.init_limit).await?;
+        environment.initialise(command, init_limit).await?;
         Ok(Box::new(environment))
     }
 }

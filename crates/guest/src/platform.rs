@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use ephyra_core::environment::Purpose;
 use ephyra_core::id::{RequestId, Version};
+use ephyra_core::invocation::{ColdStart, Origin, billed_ms};
 use ephyra_core::revision::LogLevel;
 use serde_json::{Value, json};
 
@@ -57,6 +58,15 @@ pub enum Event<'a> {
         version: Version,
         trace_id: Option<&'a str>,
     },
+    /// A template is made ready for its first invocation.
+    RestoreStart {
+        runtime: &'a str,
+        runtime_arn: &'a str,
+        function: &'a str,
+        version: Version,
+    },
+    /// It is ready, or has failed.
+    RestoreDone { duration: Duration, status: Status<'a> },
     /// The handler is done.
     RuntimeDone {
         request_id: RequestId,
@@ -96,8 +106,54 @@ pub struct Figures {
     pub peak_memory_mb: u64,
     /// The initialisation, when it belongs to this invocation.
     pub init: Option<Duration>,
+    /// The restoring of a template, when it belongs to this invocation.
+    pub restore: Option<Duration>,
+    /// What came before this invocation, when it is the first of its environment.
+    pub cold: Option<Cold>,
     /// How long extensions went on behind the answer.
     pub extensions: Option<Duration>,
+}
+
+/// The phases of a cold start before its first call, which is the report's own duration.
+#[derive(Clone, Copy, Debug)]
+pub struct Cold {
+    /// Waiting for the start to begin.
+    pub queue: Duration,
+    /// The start.
+    pub start: ColdStart,
+}
+
+impl Cold {
+    /// The phases by name, in order; what a template had over before is not among them.
+    fn phases(self) -> impl Iterator<Item = (&'static str, Duration)> {
+        let is_template = self.start.origin == Origin::Template;
+        let start = [
+            ("environment", self.start.environment),
+            ("boot", self.start.boot),
+            ("init", self.start.init),
+        ];
+        let restore = ("restore", self.start.restore);
+        let start = start.into_iter().filter(move |_| !is_template);
+        let restore = is_template.then_some(restore);
+        std::iter::once(("queue", self.queue)).chain(start).chain(restore)
+    }
+
+    /// Our own field of the text line.
+    fn to_text(self, first_call: Duration) -> String {
+        let mut text = "Cold Start: ".to_owned();
+        for (name, duration) in self.phases().chain([("first call", first_call)]) {
+            text.push_str(&format!("{name} {} ms, ", ms(duration)));
+        }
+        format!("{text}from {}", self.start.origin.as_str())
+    }
+
+    fn to_json(self, first_call: Duration) -> Value {
+        let mut cold = json!({ "origin": self.start.origin.as_str(), "firstCallMs": ms_number(first_call) });
+        for (name, duration) in self.phases() {
+            cold[format!("{name}Ms")] = ms_number(duration);
+        }
+        cold
+    }
 }
 
 impl Status<'_> {
@@ -183,19 +239,42 @@ impl Event<'_> {
             Self::Start {
                 request_id, version, ..
             } => format!("START RequestId: {request_id} Version: {version}"),
+            Self::RestoreStart {
+                runtime, runtime_arn, ..
+            } => {
+                format!("RESTORE_START Runtime Version: {runtime}\tRuntime Version ARN: {runtime_arn}")
+            }
+            Self::RestoreDone { duration, status } => {
+                let status = match status {
+                    Status::Success => String::new(),
+                    other => format!("\t{}", other.to_text()),
+                };
+                format!("RESTORE_REPORT Restore Duration: {} ms{status}", ms(duration))
+            }
             Self::RuntimeDone { request_id, .. } => format!("END RequestId: {request_id}"),
             Self::Report {
                 request_id,
                 figures,
                 status,
             } => {
-                let init = figures
-                    .init
-                    .map(|init| format!("Init Duration: {} ms\t", ms(init)))
-                    .unwrap_or_default();
+                let mut starts = String::new();
+                if let Some(init) = figures.init {
+                    starts.push_str(&format!("Init Duration: {} ms\t", ms(init)));
+                }
+                if let Some(restore) = figures.restore {
+                    let billed = billed_ms(restore);
+                    starts.push_str(&format!(
+                        "Restore Duration: {} ms\tBilled Restore Duration: {billed} ms\t",
+                        ms(restore)
+                    ));
+                }
+                if let Some(cold) = figures.cold {
+                    // Behind AWS's own figures, and before the status, which AWS has last.
+                    starts.push_str(&format!("{}\t", cold.to_text(figures.duration)));
+                }
                 format!(
                     "REPORT RequestId: {request_id}\tDuration: {} ms\tBilled Duration: {} ms\tMemory Size: {} MB\t\
-                     Max Memory Used: {} MB\t{init}{}",
+                     Max Memory Used: {} MB\t{starts}{}",
                     ms(figures.duration),
                     figures.billed_ms,
                     figures.memory_mb,
@@ -211,6 +290,11 @@ impl Event<'_> {
         match self {
             Self::InitStart { .. }
             | Self::Start { .. }
+            | Self::RestoreStart { .. }
+            | Self::RestoreDone {
+                status: Status::Success,
+                ..
+            }
             | Self::Extension { error_type: None, .. }
             | Self::Subscription { .. }
             | Self::Report {
@@ -229,6 +313,7 @@ impl Event<'_> {
             Self::InitRuntimeDone { .. }
             | Self::Extension { .. }
             | Self::InitFailed { .. }
+            | Self::RestoreDone { .. }
             | Self::RuntimeDone { .. }
             | Self::Report { .. } => LogLevel::Warn,
         }
@@ -307,6 +392,23 @@ impl Event<'_> {
                 }
                 ("platform.start", record)
             }
+            Self::RestoreStart {
+                runtime,
+                runtime_arn,
+                function,
+                version,
+            } => (
+                "platform.restoreStart",
+                json!({
+                    "runtimeVersion": runtime, "runtimeVersionArn": runtime_arn, "functionName": function,
+                    "functionVersion": version.to_string(),
+                }),
+            ),
+            Self::RestoreDone { duration, status } => {
+                let mut record = json!({ "metrics": { "durationMs": ms_number(duration) } });
+                status.write_to(&mut record);
+                ("platform.restoreReport", record)
+            }
             Self::RuntimeDone {
                 request_id,
                 duration,
@@ -332,10 +434,17 @@ impl Event<'_> {
                 if let Some(init) = figures.init {
                     metrics["initDurationMs"] = ms_number(init);
                 }
+                if let Some(restore) = figures.restore {
+                    metrics["restoreDurationMs"] = ms_number(restore);
+                    metrics["billedRestoreDurationMs"] = billed_ms(restore).into();
+                }
                 if let Some(extensions) = figures.extensions {
                     metrics["postRuntimeExtensionsDurationMs"] = ms_number(extensions);
                 }
                 let mut record = json!({ "requestId": request_id, "metrics": metrics });
+                if let Some(cold) = figures.cold {
+                    record["coldStart"] = cold.to_json(figures.duration);
+                }
                 status.write_to(&mut record);
                 ("platform.report", record)
             }
@@ -358,7 +467,7 @@ mod tests {
             memory_mb: 128,
             peak_memory_mb: 36,
             init,
-            extensions: None,
+            ..Figures::default()
         };
         Event::Report {
             request_id: ID,
@@ -435,6 +544,70 @@ mod tests {
         ] {
             assert_eq!(event.to_text(), want);
         }
+    }
+
+    #[test]
+    fn the_phases_of_a_cold_start_come_behind_what_aws_says() {
+        let start = ColdStart {
+            origin: Origin::Zygote,
+            environment: Duration::from_micros(2100),
+            boot: Duration::ZERO,
+            init: Duration::from_micros(4005),
+            restore: Duration::ZERO,
+        };
+        let cold = Cold {
+            queue: Duration::from_micros(50),
+            start,
+        };
+        let figures = Figures {
+            duration: Duration::from_micros(2904),
+            billed_ms: 7,
+            memory_mb: 128,
+            peak_memory_mb: 36,
+            init: Some(start.init),
+            cold: Some(cold),
+            ..Figures::default()
+        };
+        let line = |figures, status| {
+            let event = Event::Report {
+                request_id: ID,
+                figures,
+                status,
+            };
+            event.to_text().split_once("36 MB\t").unwrap().1.to_owned()
+        };
+        let phases = "Cold Start: queue 0.05 ms, environment 2.10 ms, boot 0.00 ms, init 4.00 ms, first call 2.90 ms, \
+                      from zygote\t";
+        let init = "Init Duration: 4.00 ms\t";
+        assert_eq!(line(figures, Status::Success), format!("{init}{phases}"));
+        assert_eq!(line(figures, Status::Timeout), format!("{init}{phases}Status: timeout"));
+        let restored = Figures {
+            init: None,
+            restore: Some(Duration::from_micros(1500)),
+            cold: Some(Cold {
+                start: ColdStart {
+                    origin: Origin::Template,
+                    restore: Duration::from_micros(1500),
+                    ..ColdStart::default()
+                },
+                ..cold
+            }),
+            ..figures
+        };
+        assert_eq!(
+            line(restored, Status::Success),
+            "Restore Duration: 1.50 ms\tBilled Restore Duration: 2 ms\tCold Start: queue 0.05 ms, restore 1.50 ms, \
+             first call 2.90 ms, from template\t"
+        );
+        let event = Event::Report {
+            request_id: ID,
+            figures: restored,
+            status: Status::Success,
+        };
+        let record: Value = serde_json::from_str(&event.to_json("T")).unwrap();
+        let want = json!({ "origin": "template", "queueMs": 0.05, "restoreMs": 1.5, "firstCallMs": 2.904 });
+        assert_eq!(record["record"]["coldStart"], want);
+        assert_eq!(record["record"]["metrics"]["billedRestoreDurationMs"], 2);
     }
 
     #[test]

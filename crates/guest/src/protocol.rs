@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use crate::api::Api;
 use crate::channel::{Channel, ChannelError};
 use crate::failure::Failure;
-use crate::frame::{Document, Frame};
+use crate::frame::{Document, Frame, RESTORE};
 
 /// An event on its way to a guest.
 pub(crate) struct Delivery<'a> {
@@ -115,6 +115,22 @@ impl Protocol {
                 frame => Err(unexpected(&frame, "while it loaded the function")),
             },
             Self::Api(api) => api.ready().await,
+        }
+    }
+
+    /// Tells a runtime that was kept with its function loaded that the first event comes, and waits until it is ready
+    /// for it.
+    pub(crate) async fn restore(&mut self) -> Result<Result<(), Document>, Broken> {
+        match self {
+            Self::Frames(channel) => {
+                if channel.has_unread() {
+                    return Err(Broken::Breach("it spoke without being asked".to_owned()));
+                }
+                channel.send_configuration(&RESTORE)?;
+                self.ready().await
+            }
+            // One that has asked for its next event waits for nothing else.
+            Self::Api(_) => Ok(Ok(())),
         }
     }
 

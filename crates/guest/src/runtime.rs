@@ -78,6 +78,8 @@ pub const fn assets() -> &'static [Asset] {
         asset!(Python, "python", "ephyra_runtime/loop.py"),
         asset!(Python, "python", "ephyra_runtime/faults.py"),
         asset!(Python, "python", "ephyra_runtime/logs.py"),
+        asset!(Python, "python", "ephyra_runtime/restore.py"),
+        asset!(Python, "python", "snapshot_restore_py.py"),
         asset!(Node, "node", "index.js"),
         asset!(Node, "node", "control.js"),
         asset!(Node, "node", "faults.js"),

@@ -12,6 +12,7 @@ from json import JSONDecoder, JSONEncoder
 _CONTROL = 3
 _EVENT = 0x01
 _CONFIGURE = 0x02
+_RESTORE = 0x03
 _VERSION = 2
 _BOOTED = 0x81
 _READY = 0x82
@@ -271,13 +272,27 @@ def main():
         logs.install(sys.modules["logging"])
     else:
         sys.meta_path.insert(0, LoggingHook())
+    is_template = _environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") == "snap-start"
     try:
         handler = _load(handler)
+        if is_template:
+            from ephyra_runtime import restore
+
+            restore.before_snapshot()
     except Exception:
         _fail(_INIT_ERROR, b"", "")
         sys.exit(1)
     _flush()
     _send(_READY)
+    if is_template:
+        _receive_frame(_RESTORE, 2)
+        try:
+            restore.after_restore()
+        except Exception:
+            _fail(_INIT_ERROR, b"", "")
+            sys.exit(1)
+        _flush()
+        _send(_READY)
     last_raw, meta, traced = None, {}, False
     while True:
         identifier, deadline_ms, raw, payload = _receive()

@@ -5,4 +5,5 @@ mod api;
 mod lifecycle;
 mod node;
 mod python;
+mod restore;
 mod support;

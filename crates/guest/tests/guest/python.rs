@@ -96,7 +96,7 @@ async fn an_exception_leaves_the_environment_usable() {
     rig.has_logged("[ERROR] ValueError: bäd\nTraceback (most recent call last):\n  File");
     let lines = rig.lines();
     assert!(
-        lines.last().unwrap().ends_with(" ms\t"),
+        !lines.last().unwrap().contains("Status:"),
         "AWS writes no status for an exception: {lines:#?}"
     );
     let tail = String::from_utf8(execution.log_tail.unwrap().to_vec()).unwrap();

@@ -208,6 +208,7 @@ pub(crate) struct Rig {
     pub(crate) shared: Arc<Shared>,
     pub(crate) runtime: Runtime,
     pub(crate) init_limit: Duration,
+    pub(crate) purpose: Purpose,
     /// Plays the guest on a thread instead of a process.
     pub(crate) native: Option<fn(OwnedFd)>,
 }
@@ -247,6 +248,7 @@ impl Rig {
             shared: Arc::default(),
             runtime,
             init_limit: Duration::from_secs(10),
+            purpose: Purpose::OnDemand,
             native: None,
         }
     }
@@ -332,7 +334,7 @@ impl Rig {
         };
         Launcher::new(Arc::new(builder), Arc::new(self.lines.clone()))
             .with_init_limit(self.init_limit)
-            .launch(Arc::new(self.revision.clone()), Purpose::OnDemand)
+            .launch(Arc::new(self.revision.clone()), self.purpose)
             .await
     }
 
