@@ -1,4 +1,6 @@
-//! The Java runtime: how a JVM is started.
+//! The Java runtime: how a JVM is started. What it boots from is made once for each, see [`base`].
+
+pub mod base;
 
 use crate::runtime::Runtime;
 
@@ -10,8 +12,8 @@ const ARCHIVE: &str = "/var/lang/base/classes.jsa";
 const HEAP_PERCENT: u32 = 80;
 
 /// The major version: 8 for `1.8.0_392`, 17 for `17.0.15`.
-pub(crate) fn major(runtime: &Runtime) -> u32 {
-    let mut numbers = runtime.version.split(|c: char| !c.is_ascii_digit());
+fn major(version: &str) -> u32 {
+    let mut numbers = version.split(|c: char| !c.is_ascii_digit());
     let mut next = || numbers.next().and_then(|number| number.parse().ok());
     match next() {
         Some(1) => next().unwrap_or(0),
@@ -21,9 +23,12 @@ pub(crate) fn major(runtime: &Runtime) -> u32 {
 
 /// The JVM's arguments for a function of so much memory.
 pub(crate) fn arguments(runtime: &Runtime, memory_mb: u32) -> Vec<String> {
-    let mut arguments = flags(runtime);
+    let major = major(&runtime.version);
+    // One function, one invocation: no threads for collecting.
+    let mut arguments = vec!["-XX:+UseSerialGC".to_owned()];
+    arguments.extend(flags(major));
     arguments.push(format!("-Xmx{}m", u64::from(memory_mb) * u64::from(HEAP_PERCENT) / 100));
-    if has_archive(runtime) {
+    if has_archive(major) {
         arguments.push(format!("-XX:SharedArchiveFile={ARCHIVE}"));
     }
     arguments.extend(["-jar".to_owned(), JAR.to_owned()]);
@@ -31,17 +36,15 @@ pub(crate) fn arguments(runtime: &Runtime, memory_mb: u32) -> Vec<String> {
 }
 
 /// Whether JVMs of this version share classes of programs. (Version 8 does only in vendors' own builds.)
-fn has_archive(runtime: &Runtime) -> bool {
-    major(runtime) >= 11
+const fn has_archive(major: u32) -> bool {
+    major >= 11
 }
 
 /// What an archive has to agree on with the JVMs that use it.
-fn flags(runtime: &Runtime) -> Vec<String> {
+fn flags(major: u32) -> Vec<String> {
     let mut flags = vec![
         // Functions are short: the first compiler starts sooner and is good enough, as on Lambda.
         "-XX:TieredStopAtLevel=1",
-        // One function, one invocation: no threads for collecting.
-        "-XX:+UseSerialGC",
         // A file in /tmp that is written each time the JVM starts.
         "-XX:-UsePerfData",
         // The limits are given below; what the JVM could read of control groups is not in a guest.
@@ -53,7 +56,7 @@ fn flags(runtime: &Runtime) -> Vec<String> {
         "-Duser.language=en",
         "-Duser.country=US",
     ];
-    if major(runtime) >= 9 {
+    if major >= 9 {
         // Its own warnings would come among the function's lines, on standard output.
         flags.push("-Xlog:disable");
     }
@@ -81,7 +84,7 @@ mod tests {
             ("25", 25, true),
         ] {
             let runtime = runtime(version);
-            assert_eq!(major(&runtime), major_version);
+            assert_eq!(major(&runtime.version), major_version);
             let arguments = arguments(&runtime, 512);
             assert!(arguments.contains(&"-Xmx409m".to_owned()), "{arguments:?}");
             assert_eq!(arguments.iter().any(|one| one.contains("SharedArchiveFile")), shares);

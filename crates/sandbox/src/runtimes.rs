@@ -49,6 +49,8 @@ pub struct Runtime {
     pub version: String,
     /// The files and folders outside `/usr` that it needs, mounted at their same paths.
     pub mounts: Vec<PathBuf>,
+    /// Its `javac`; `None` for a JRE, which has none, and for other families.
+    pub compiler: Option<PathBuf>,
 }
 
 /// Where to look, and as whom.
@@ -187,6 +189,7 @@ fn choose(answers: Vec<Answer>, home: Option<&Path>) -> Vec<Runtime> {
         executable: "/var/task/bootstrap".into(),
         version: String::new(),
         mounts: Vec::new(),
+        compiler: None,
     });
     best.into_values().map(|(_, runtime)| runtime).chain(provided).collect()
 }
@@ -216,7 +219,7 @@ fn runtime_of(answer: Answer, home: Option<&Path>) -> Option<(Key, u32, Runtime)
             } else {
                 format!("java{major}")
             };
-            let needs = vec![answer.prefix.clone(), answer.executable.clone()];
+            let needs = vec![jdk_of(&answer.prefix).to_owned(), answer.executable.clone()];
             (identifier, (Kind::Java, major, 0), needs)
         }
         _ => return None,
@@ -243,6 +246,9 @@ fn runtime_of(answer: Answer, home: Option<&Path>) -> Option<(Key, u32, Runtime)
         executable: answer.executable,
         version: answer.version,
         mounts,
+        compiler: (answer.kind == Kind::Java)
+            .then(|| jdk_of(&answer.prefix).join("bin/javac"))
+            .filter(|compiler| is_program(compiler)),
     };
     Some((key, order, runtime))
 }
@@ -256,6 +262,14 @@ fn version_numbers(version: &str) -> Option<[u32; 3]> {
         part[..end].parse().ok()
     };
     Some([next()?, next()?, next()?])
+}
+
+/// The JDK that the home of a JVM belongs to: up to version 8 that is a folder in it.
+fn jdk_of(home: &Path) -> &Path {
+    match home.parent() {
+        Some(parent) if home.ends_with("jre") && is_program(&parent.join("bin/javac")) => parent,
+        _ => home,
+    }
 }
 
 /// `17.0.15`, `25`, `26-ea` or, as Java 8 has it, `1.8.0_392` as numbers.

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use ephyra_sandbox::runtimes::{self, Runtime, Search};
+use ephyra_sandbox::runtimes::{self, Kind, Runtime, Search};
 
 use crate::output::{Output, table};
 
@@ -21,6 +21,15 @@ pub(crate) fn discover(runtime_path: &[PathBuf]) -> Vec<Runtime> {
     })
 }
 
+/// What is shown as a runtime's version. A JRE works where a JDK is beside it, whose compiler it needs.
+fn version(runtime: &Runtime) -> String {
+    if runtime.kind == Kind::Java && runtime.compiler.is_none() {
+        format!("{} (no compiler: needs a JDK beside it)", runtime.version)
+    } else {
+        runtime.version.clone()
+    }
+}
+
 /// The runtimes as a table.
 pub(crate) fn text(runtimes: &[Runtime]) -> String {
     table(
@@ -28,7 +37,7 @@ pub(crate) fn text(runtimes: &[Runtime]) -> String {
         runtimes.iter().map(|runtime| {
             vec![
                 runtime.identifier.clone(),
-                runtime.version.clone(),
+                version(runtime),
                 runtime.executable.display().to_string(),
             ]
         }),

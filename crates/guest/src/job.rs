@@ -1,0 +1,122 @@
+//! Jobs: a command in a blank sandbox makes something out of what is there, such as a runtime's snapshot, and what it
+//! makes comes out of its descriptor 3. Nothing of any function is in such a sandbox.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use ephyra_sandbox::sandbox::Sandbox;
+use ephyra_sandbox::supervisor::{Command, Exit, Notice, Process, StartCommand};
+use rustix::net::SendFlags;
+use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::net::unix::pipe;
+use tokio::net::{UnixDatagram, UnixStream};
+
+/// What is kept of what a job prints, for whoever wants to know why it failed.
+const OUTPUT_BYTES: usize = 4096;
+
+/// What is to be done.
+#[derive(Clone, Debug)]
+pub struct Job {
+    /// The command. It writes its result to descriptor 3, and ends with status 0 if that is whole.
+    pub command: StartCommand,
+    /// The most that its result may be, in bytes.
+    pub most_bytes: usize,
+    /// How long it may take.
+    pub limit: Duration,
+}
+
+/// Why a job has made nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum JobError {
+    /// The sandbox's descriptors failed.
+    #[error("the job's sandbox failed")]
+    Sandbox(#[from] io::Error),
+    /// It took too long.
+    #[error("the job was not done after {0:?}")]
+    TooLong(Duration),
+    /// It wrote too much.
+    #[error("the job made more than {0} bytes")]
+    TooMuch(usize),
+    /// It said itself that it failed, or was ended.
+    #[error("the job ended with {exit}; it said: {output}")]
+    Failed {
+        /// How it ended.
+        exit: String,
+        /// The last of what it printed.
+        output: String,
+    },
+}
+
+/// Does a job in a fresh sandbox, and ends that. The result is what it wrote.
+pub async fn run(sandbox: Sandbox, job: Job) -> Result<Vec<u8>, JobError> {
+    let Sandbox {
+        control,
+        supervisor,
+        output,
+        controls,
+        ..
+    } = sandbox;
+    let limit = job.limit;
+    let result = match tokio::time::timeout(limit, conduct(control, supervisor, output, job)).await {
+        Ok(result) => result,
+        Err(_) => Err(JobError::TooLong(limit)),
+    };
+    controls.end().await;
+    result
+}
+
+async fn conduct(control: OwnedFd, supervisor: OwnedFd, output: OwnedFd, job: Job) -> Result<Vec<u8>, JobError> {
+    let control = std::os::unix::net::UnixStream::from(control);
+    control.set_nonblocking(true)?;
+    let mut control = UnixStream::from_std(control)?;
+    let supervisor = std::os::unix::net::UnixDatagram::from(supervisor);
+    supervisor.set_nonblocking(true)?;
+    let supervisor = UnixDatagram::from_std(supervisor)?;
+    rustix::io::ioctl_fionbio(&output, true).map_err(io::Error::from)?;
+    let mut output = pipe::Receiver::from_owned_fd(output)?;
+
+    let packet = Command::Start(job.command).encode().map_err(io::Error::other)?;
+    rustix::net::send(&supervisor, &packet, SendFlags::NOSIGNAL).map_err(io::Error::from)?;
+    let mut printed = Vec::new();
+    let mut made = Vec::new();
+    // The job may fill either, so both are read.
+    let (_, complete) = tokio::try_join!(
+        keep_the_last(&mut output, &mut printed),
+        read_up_to(&mut control, job.most_bytes, &mut made)
+    )?;
+    if !complete {
+        return Err(JobError::TooMuch(job.most_bytes));
+    }
+    let mut notice = [0; 64];
+    let length = supervisor.recv(&mut notice).await?;
+    match Notice::decode(&notice[..length]) {
+        Ok(Notice {
+            process: Process::Runtime,
+            exit: Exit::Exited(0),
+        }) => Ok(made),
+        exit => Err(JobError::Failed {
+            exit: format!("{exit:?}"),
+            output: String::from_utf8_lossy(&printed).trim().replace('\n', " | "),
+        }),
+    }
+}
+
+/// Reads to the end, or until there is more than `most`: then `false`.
+async fn read_up_to(source: &mut (impl AsyncRead + Unpin), most: usize, into: &mut Vec<u8>) -> io::Result<bool> {
+    source.take(most as u64 + 1).read_to_end(into).await?;
+    Ok(into.len() <= most)
+}
+
+async fn keep_the_last(source: &mut (impl AsyncRead + Unpin), into: &mut Vec<u8>) -> io::Result<()> {
+    let mut part = [0; OUTPUT_BYTES];
+    loop {
+        let count = source.read(&mut part).await?;
+        if count == 0 {
+            return Ok(());
+        }
+        into.extend_from_slice(&part[..count]);
+        let excess = into.len().saturating_sub(OUTPUT_BYTES);
+        into.drain(..excess);
+    }
+}
