@@ -2,42 +2,71 @@
 //!
 //! It starts `ephyra serve` on a folder of its own and a free port of 127.0.0.1, deploys functions through the API,
 //! calls them over kept-alive connections, and ends everything it started. Read `server` (the program under test),
-//! `connection` (the client), then `part`, which has one file for each measurement.
+//! `connection` and `crowd` (the clients), `bare` (what it is held against), then `part`, which has one file for each
+//! measurement, and `peer`, which has the other platforms.
 //!
-//! **Invariant:** a figure that could not be taken is a failure, never a silence.
+//! **Invariant:** a figure that could not be taken is a failure, never a silence; only what this machine does not have
+//! is told as absent.
 #![forbid(unsafe_code)]
 
+mod answer;
+mod bare;
+mod census;
 mod connection;
-mod direct;
+mod crowd;
 mod function;
 mod language;
 mod part;
+mod peer;
+mod process;
 mod report;
 mod server;
 mod stats;
+mod stop;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
-use clap::{Parser, ValueEnum};
-use tokio::signal::unix::{SignalKind, signal};
+use anyhow::{Context, Result};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::language::Interpreters;
+use crate::language::Languages;
 use crate::report::Report;
 use crate::server::Program;
 
 /// Benchmarks of Ephyra, end to end.
 #[derive(Parser)]
-#[command(name = "ephyra-bench", version, max_term_width = 100)]
+#[command(
+    name = "ephyra-bench",
+    version,
+    max_term_width = 100,
+    args_conflicts_with_subcommands = true
+)]
 struct Options {
+    #[command(subcommand)]
+    command: Option<Task>,
+    #[command(flatten)]
+    run: RunOptions,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Install the other platforms that are measured beside it, as far as the registries have them
+    Peers(peer::install::Options),
+    /// Serve as one of the bare servers that figures are held against
+    #[command(hide = true)]
+    Bare { kind: String, executable: Option<String> },
+}
+
+#[derive(Args)]
+struct RunOptions {
     /// The program to be measured; a release build
     #[arg(long, value_name = "FILE", default_value = "target/release/ephyra")]
     ephyra: PathBuf,
     /// Measure these parts alone; comma-separated
     #[arg(long, value_name = "PART", value_delimiter = ',', value_enum)]
-    only: Vec<Part>,
+    parts: Vec<Part>,
     /// Take about a tenth of the samples: for trying it out, not for figures
     #[arg(long)]
     quick: bool,
@@ -47,44 +76,53 @@ struct Options {
     /// Write the figures as JSON to this file
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Python interpreter: the peer's, and by its version the runtime's
-    #[arg(long, value_name = "FILE", default_value = "python3")]
-    python: String,
-    /// Node interpreter: the peer's, and by its version the runtime's
-    #[arg(long, value_name = "FILE", default_value = "node")]
-    node: String,
-    /// Functions of the `scale` part
-    #[arg(long, value_name = "N", default_value_t = 10_000)]
-    functions: usize,
+    /// Print the table as Markdown
+    #[arg(long)]
+    markdown: bool,
+    /// Measure the other platforms too, from where `ephyra-bench peers` has installed them
+    #[arg(long, value_name = "DIR")]
+    peers: Option<PathBuf>,
+    /// Measure this runtime of its language, such as python3.12; comma-separated
+    #[arg(long, value_name = "RUNTIME", value_delimiter = ',')]
+    runtimes: Vec<String>,
     /// One more argument for `ephyra serve`; may be given again
     #[arg(long, value_name = "ARG", allow_hyphen_values = true)]
     serve_arg: Vec<String>,
     /// End with an error when it takes longer than this, in seconds
-    #[arg(long, value_name = "SECONDS", default_value_t = 300)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 1200)]
     time_limit: u64,
 }
 
 /// What is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Part {
-    /// A warm invoke beside the same interpreter on a pipe
+    /// A warm Invoke beside bare hyper and the same interpreter on a socket
     Warm,
-    /// First invokes of fresh functions
-    Cold,
-    /// Six different functions started at once
-    Burst,
-    /// Warm invokes on 64 connections
+    /// Warm Invokes on 64 connections beside a bare skeleton
     Throughput,
-    /// Memory and time of start with many functions, and with none
+    /// First Invokes of functions that have never run
+    Cold,
+    /// First Invokes, one after the other without a pause
+    Rate,
+    /// A hundred first Invokes of one function at once, and six functions at once
+    Burst,
+    /// Memory and CPU of a thousand warm environments
+    Density,
+    /// What ten thousand environments leave behind
+    Teardown,
+    /// What one function's storm does to another's calls
+    Storm,
+    /// A day of calls as a public cloud sees them, compressed
+    Trace,
+    /// Memory and time of start with ten thousand functions, and with none
     Scale,
 }
 
 /// What all parts need.
 struct Bench {
     program: Program,
-    interpreters: Interpreters,
+    languages: Languages,
     is_quick: bool,
-    functions: usize,
 }
 
 impl Bench {
@@ -99,18 +137,15 @@ impl Bench {
     }
 }
 
-// One thread: the client is to take as little as possible of what the program under test could use.
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> ExitCode {
+fn main() -> ExitCode {
     let options = Options::parse();
-    let limit = Duration::from_secs(options.time_limit);
-    let ended = tokio::select! {
-        ended = tokio::time::timeout(limit, run(&options)) => ended,
-        () = interrupted() => Ok(Err(anyhow::anyhow!("interrupted"))),
+    let done = match &options.command {
+        None => run(&options.run),
+        Some(Task::Peers(options)) => peer::install::run_all(options).map(|()| true),
+        Some(Task::Bare { kind, executable }) => bare::front::serve(kind, executable.as_deref()).map(|()| true),
     };
-    let result = ended.unwrap_or_else(|_| Err(anyhow::anyhow!("it took longer than {limit:?} in all")));
-    match result {
-        Ok(is_good) if is_good || !options.check => ExitCode::SUCCESS,
+    match done {
+        Ok(is_good) if is_good || !options.run.check => ExitCode::SUCCESS,
         Ok(_) => ExitCode::FAILURE,
         Err(error) => {
             eprintln!("ephyra-bench: {error:#}");
@@ -119,53 +154,43 @@ async fn main() -> ExitCode {
     }
 }
 
-/// Resolves at SIGINT or SIGTERM, so that what was started is ended in both cases.
-async fn interrupted() {
-    let Ok(mut terminate) = signal(SignalKind::terminate()) else {
-        return;
-    };
-    tokio::select! {
-        _ = tokio::signal::ctrl_c() => {}
-        _ = terminate.recv() => {}
-    }
-}
-
 /// Measures, prints, and says whether all bars hold.
-async fn run(options: &Options) -> Result<bool> {
+fn run(options: &RunOptions) -> Result<bool> {
+    stop::watch(Duration::from_secs(options.time_limit))?;
     let program = Program::new(&options.ephyra, options.serve_arg.clone())?;
     let bench = Bench {
+        languages: Languages::find(&program.executable, &options.serve_arg, &options.runtimes)?,
         program,
-        interpreters: Interpreters::find(&options.python, &options.node)?,
         is_quick: options.quick,
-        functions: options.functions,
     };
-    let mut report = Report::new(&bench.interpreters, options.quick)?;
-    let parts = if options.only.is_empty() {
+    let mut report = Report::new(bench.languages.all(), options.quick)?;
+    let parts = if options.parts.is_empty() {
         Part::value_variants()
     } else {
-        &options.only
+        &options.parts
     };
     for part in parts {
-        let start = Instant::now();
-        eprintln!("measuring: {part:?} …");
-        let measured = match part {
-            Part::Warm => part::warm::measure(&bench, &mut report).await,
-            Part::Cold => part::cold::measure(&bench, &mut report).await,
-            Part::Burst => part::burst::measure(&bench, &mut report).await,
-            Part::Throughput => part::throughput::measure(&bench, &mut report).await,
-            Part::Scale => part::scale::measure(&bench, &mut report).await,
-        };
-        if let Err(error) = measured {
-            report.failed(&format!("{part:?}").to_lowercase(), &error);
-        }
-        eprintln!("          {part:?} took {:.1} s", start.elapsed().as_secs_f64());
+        let name = format!("{part:?}").to_lowercase();
+        measure(&name, &mut report, |report| part::measure(*part, &bench, report))?;
     }
-    println!("{}", report.text());
+    if let Some(folder) = &options.peers {
+        measure("peers", &mut report, |report| peer::measure(folder, &bench, report))?;
+    }
+    println!("{}", report.text(options.markdown));
     if let Some(path) = &options.json {
         std::fs::write(path, report.json()?).with_context(|| format!("could not write {}", path.display()))?;
     }
-    if parts.is_empty() {
-        bail!("nothing was to be measured");
-    }
     Ok(report.is_good())
+}
+
+/// One part; its failure is told in the report, and ends the run only when the run has to end.
+fn measure(name: &str, report: &mut Report, part: impl FnOnce(&mut Report) -> Result<()>) -> Result<()> {
+    let start = Instant::now();
+    eprintln!("measuring: {name} …");
+    if let Err(error) = part(report) {
+        stop::check()?;
+        report.failed(name, "all of it", &error);
+    }
+    eprintln!("           {name} took {:.1} s", start.elapsed().as_secs_f64());
+    Ok(())
 }

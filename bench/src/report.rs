@@ -2,17 +2,17 @@
 
 use anyhow::Result;
 use comfy_table::Table;
-use comfy_table::presets::UTF8_BORDERS_ONLY;
+use comfy_table::presets::{ASCII_MARKDOWN, UTF8_BORDERS_ONLY};
 use serde::Serialize;
 
-use crate::language::Interpreters;
+use crate::language::Runtime;
 use crate::stats::Summary;
 
 /// All that was measured in one run.
 #[derive(Serialize)]
 pub(crate) struct Report {
     machine: Machine,
-    interpreters: Interpreters,
+    runtimes: Vec<Runtime>,
     is_quick: bool,
     figures: Vec<Figure>,
 }
@@ -21,6 +21,10 @@ pub(crate) struct Report {
 struct Machine {
     cores: usize,
     kernel: String,
+    processor: String,
+    memory_mib: u64,
+    /// The machine's load before the run: above 0 it was not alone.
+    load: String,
 }
 
 /// One row.
@@ -34,7 +38,10 @@ struct Figure {
     #[serde(skip_serializing_if = "Option::is_none")]
     value: Option<Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    bar: Option<Bar>,
+    bar: Option<Verdict>,
+    /// Why it was not taken, where that is no failure.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    absent: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
 }
@@ -45,20 +52,64 @@ struct Value {
     unit: &'static str,
 }
 
+/// A bar, in the unit of what is held against it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Bar {
+    AtMost(f64),
+    AtLeast(f64),
+}
+
 #[derive(Clone, Copy, Serialize)]
-struct Bar {
-    at_most: f64,
+struct Verdict {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    at_most: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    at_least: Option<f64>,
     is_met: bool,
 }
 
+impl Bar {
+    /// A figure that is no number meets no bar.
+    fn judge(self, amount: f64) -> Verdict {
+        let (at_most, at_least, is_met) = match self {
+            Self::AtMost(bar) => (Some(bar), None, amount <= bar),
+            Self::AtLeast(bar) => (None, Some(bar), amount >= bar),
+        };
+        Verdict {
+            at_most,
+            at_least,
+            is_met,
+        }
+    }
+}
+
 impl Report {
-    pub(crate) fn new(interpreters: &Interpreters, is_quick: bool) -> Result<Self> {
+    pub(crate) fn new(runtimes: Vec<Runtime>, is_quick: bool) -> Result<Self> {
+        let read = |path: &str, field: &str| {
+            let text = std::fs::read_to_string(path).unwrap_or_default();
+            let line = text
+                .lines()
+                .find_map(|line| line.strip_prefix(field))
+                .unwrap_or_default();
+            line.trim_start_matches([':', '\t', ' ']).trim().to_owned()
+        };
+        let memory: u64 = read("/proc/meminfo", "MemTotal")
+            .trim_end_matches(" kB")
+            .parse()
+            .unwrap_or(0);
         Ok(Self {
             machine: Machine {
                 cores: cores()?,
-                kernel: std::fs::read_to_string("/proc/sys/kernel/osrelease")?.trim().to_owned(),
+                kernel: read("/proc/sys/kernel/osrelease", ""),
+                processor: read("/proc/cpuinfo", "model name"),
+                memory_mib: memory / 1024,
+                load: read("/proc/loadavg", "")
+                    .split(' ')
+                    .next()
+                    .unwrap_or_default()
+                    .to_owned(),
             },
-            interpreters: interpreters.clone(),
+            runtimes,
             is_quick,
             figures: Vec::new(),
         })
@@ -69,13 +120,29 @@ impl Report {
         self.add(part, name, Some(times), None, None);
     }
 
-    /// Times whose median must be at most `p50_ms` milliseconds.
-    pub(crate) fn times_with_bar(&mut self, part: &str, name: &str, times: Summary, p50_ms: f64) {
-        let value = Value {
-            amount: times.p50_us / 1000.0,
-            unit: "ms",
+    /// Times whose median and 99th percentile must be at most so many milliseconds.
+    pub(crate) fn times_with_bars(&mut self, part: &str, name: &str, times: Summary, p50_ms: f64, p99_ms: Option<f64>) {
+        let ms = |us: f64| {
+            Some(Value {
+                amount: us / 1000.0,
+                unit: "ms",
+            })
         };
-        self.add(part, name, Some(times), Some(value), Some(p50_ms));
+        let title = if p99_ms.is_some() {
+            format!("{name}: p50")
+        } else {
+            name.to_owned()
+        };
+        self.add(part, &title, Some(times), ms(times.p50_us), Some(Bar::AtMost(p50_ms)));
+        if let Some(p99_ms) = p99_ms {
+            self.add(
+                part,
+                &format!("{name}: p99"),
+                None,
+                ms(times.p99_us),
+                Some(Bar::AtMost(p99_ms)),
+            );
+        }
     }
 
     /// A figure without a bar.
@@ -83,30 +150,36 @@ impl Report {
         self.add(part, name, None, Some(Value { amount, unit }), None);
     }
 
-    /// A figure that must be at most `bar`.
-    pub(crate) fn value_with_bar(&mut self, part: &str, name: &str, amount: f64, unit: &'static str, bar: f64) {
+    /// A figure with a bar.
+    pub(crate) fn value_with_bar(&mut self, part: &str, name: &str, amount: f64, unit: &'static str, bar: Bar) {
         self.add(part, name, None, Some(Value { amount, unit }), Some(bar));
     }
 
-    /// A part that could not be measured.
-    pub(crate) fn failed(&mut self, part: &str, error: &anyhow::Error) {
-        self.add(part, "could not be measured", None, None, None);
+    /// What could not be measured although it should have been.
+    pub(crate) fn failed(&mut self, part: &str, name: &str, error: &anyhow::Error) {
+        self.add(part, &format!("{name}: could not be measured"), None, None, None);
         if let Some(figure) = self.figures.last_mut() {
             figure.error = Some(format!("{error:#}"));
         }
     }
 
-    fn add(&mut self, part: &str, name: &str, times: Option<Summary>, value: Option<Value>, bar: Option<f64>) {
-        let bar = bar.map(|at_most| Bar {
-            at_most,
-            is_met: value.is_some_and(|value| value.amount <= at_most),
-        });
+    /// What is not measured because this machine does not have it.
+    pub(crate) fn absent(&mut self, part: &str, name: &str, why: &str) {
+        self.add(part, name, None, None, None);
+        if let Some(figure) = self.figures.last_mut() {
+            figure.absent = Some(why.to_owned());
+        }
+    }
+
+    fn add(&mut self, part: &str, name: &str, times: Option<Summary>, value: Option<Value>, bar: Option<Bar>) {
+        let bar = bar.map(|bar| bar.judge(value.map_or(f64::NAN, |value| value.amount)));
         self.figures.push(Figure {
             part: part.to_owned(),
             name: name.to_owned(),
             times,
             value,
             bar,
+            absent: None,
             error: None,
         });
     }
@@ -122,44 +195,27 @@ impl Report {
         Ok(serde_json::to_vec_pretty(self)?)
     }
 
-    pub(crate) fn text(&self) -> String {
+    pub(crate) fn text(&self, is_markdown: bool) -> String {
         let mut table = Table::new();
-        table.load_style(UTF8_BORDERS_ONLY);
-        table.set_header(["part", "figure", "median", "p99", "n", "value", "bar", ""]);
+        table.load_style(if is_markdown { ASCII_MARKDOWN } else { UTF8_BORDERS_ONLY });
+        table.set_header(["part", "figure", "p50", "p99", "n", "value", "bar", ""]);
         for figure in &self.figures {
-            let time = |of: fn(&Summary) -> f64| {
-                figure
-                    .times
-                    .as_ref()
-                    .map_or_else(String::new, |times| show_us(of(times)))
-            };
-            let samples = figure.times.map_or_else(String::new, |times| times.samples.to_string());
-            let unit = figure.value.map_or("", |value| value.unit);
-            let verdict = match (&figure.error, figure.bar) {
-                (Some(_), _) => "FAIL",
-                (None, Some(bar)) if bar.is_met => "PASS",
-                (None, Some(_)) => "FAIL",
-                (None, None) => "",
-            };
-            table.add_row([
-                figure.part.clone(),
-                figure.name.clone(),
-                time(|times| times.p50_us),
-                time(|times| times.p99_us),
-                samples,
-                figure.value.map_or_else(String::new, |value| show(value.amount, unit)),
-                figure
-                    .bar
-                    .map_or_else(String::new, |bar| format!("≤ {}", show(bar.at_most, unit))),
-                verdict.to_owned(),
-            ]);
+            table.add_row(figure.row());
         }
+        let runtimes: Vec<_> = self
+            .runtimes
+            .iter()
+            .map(|runtime| format!("{} {}", runtime.identifier, runtime.version).trim().to_owned())
+            .collect();
+        let machine = &self.machine;
         let mut text = format!(
-            "{} cores, Linux {}, Python {}, Node {}{}\n{table}",
-            self.machine.cores,
-            self.machine.kernel,
-            self.interpreters.of(crate::language::Language::Python).version,
-            self.interpreters.of(crate::language::Language::Node).version,
+            "{}, {} cores, {} MiB, Linux {}, load {}; {}{}\n\n{table}",
+            machine.processor,
+            machine.cores,
+            machine.memory_mib,
+            machine.kernel,
+            machine.load,
+            runtimes.join(", "),
             if self.is_quick {
                 " (quick: too few samples for figures)"
             } else {
@@ -168,10 +224,38 @@ impl Report {
         );
         for figure in &self.figures {
             if let Some(error) = &figure.error {
-                text += &format!("\n{}: {error}", figure.part);
+                text += &format!("\n{}, {}: {error}", figure.part, figure.name);
             }
         }
         text
+    }
+}
+
+impl Figure {
+    fn row(&self) -> [String; 8] {
+        let time = |of: fn(&Summary) -> f64| self.times.as_ref().map_or_else(String::new, |times| show_us(of(times)));
+        let unit = self.value.map_or("", |value| value.unit);
+        let value = self.value.map(|value| show(value.amount, unit));
+        let bar = self.bar.map(|bar| match (bar.at_most, bar.at_least) {
+            (Some(bar), _) => format!("≤ {}", show(bar, unit)),
+            (None, Some(bar)) => format!("≥ {}", show(bar, unit)),
+            (None, None) => String::new(),
+        });
+        let verdict = match (&self.error, self.bar) {
+            (None, Some(bar)) if bar.is_met => "PASS",
+            (Some(_), _) | (None, Some(_)) => "FAIL",
+            (None, None) => "",
+        };
+        [
+            self.part.clone(),
+            self.name.clone(),
+            time(|times| times.p50_us),
+            time(|times| times.p99_us),
+            self.times.map_or_else(String::new, |times| times.samples.to_string()),
+            value.or_else(|| self.absent.clone()).unwrap_or_default(),
+            bar.unwrap_or_default(),
+            verdict.to_owned(),
+        ]
     }
 }
 
@@ -189,11 +273,26 @@ fn show_us(micros: f64) -> String {
 }
 
 fn show(amount: f64, unit: &str) -> String {
-    if amount >= 100.0 {
-        format!("{amount:.0} {unit}")
-    } else {
-        format!("{amount:.2} {unit}")
+    let number = match amount.abs() {
+        1000.0.. => grouped(amount),
+        100.0.. => format!("{amount:.0}"),
+        10.0.. => format!("{amount:.1}"),
+        _ => format!("{amount:.2}"),
+    };
+    format!("{number} {unit}").trim_end().to_owned()
+}
+
+/// Whole, with a comma between thousands.
+fn grouped(amount: f64) -> String {
+    let digits = format!("{:.0}", amount.abs());
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
     }
+    if amount < 0.0 { format!("-{text}") } else { text }
 }
 
 #[cfg(test)]
@@ -201,23 +300,33 @@ mod tests {
     use super::*;
 
     fn report() -> Report {
-        Report::new(&Interpreters::find("python3", "node").unwrap(), false).unwrap()
+        Report::new(Vec::new(), false).unwrap()
     }
 
     #[test]
     fn a_missed_bar_or_a_missing_figure_is_a_failure() {
         let mut good = report();
-        good.value_with_bar("scale", "memory", 59.0, "MiB", 60.0);
+        good.value_with_bar("scale", "memory", 59.0, "MiB", Bar::AtMost(60.0));
+        good.value_with_bar("rate", "calls", 20.0, "/s", Bar::AtLeast(20.0));
         good.value("scale", "other", 1e9, "MiB");
-        assert!(good.is_good() && good.text().contains("PASS"));
-        good.value_with_bar("scale", "memory", 60.1, "MiB", 60.0);
-        assert!(!good.is_good() && good.text().contains("FAIL"));
+        good.absent("cold", "cobol", "not on this machine");
+        assert!(good.is_good() && good.text(false).contains("PASS") && !good.text(false).contains("FAIL"));
+        for (amount, bar) in [
+            (60.1, Bar::AtMost(60.0)),
+            (f64::NAN, Bar::AtMost(60.0)),
+            (59.9, Bar::AtLeast(60.0)),
+            (f64::NAN, Bar::AtLeast(60.0)),
+        ] {
+            let mut missed = report();
+            missed.value_with_bar("scale", "memory", amount, "MiB", bar);
+            assert!(
+                !missed.is_good() && missed.text(true).contains("FAIL"),
+                "{amount} {bar:?}"
+            );
+        }
         let mut failed = report();
-        failed.failed("warm", &anyhow::anyhow!("it is gone"));
-        assert!(!failed.is_good() && failed.text().contains("it is gone"));
-        let mut absent = report();
-        absent.value_with_bar("scale", "memory", f64::NAN, "MiB", 60.0);
-        assert!(!absent.is_good());
+        failed.failed("warm", "python", &anyhow::anyhow!("it is gone"));
+        assert!(!failed.is_good() && failed.text(false).contains("it is gone"));
     }
 
     #[test]
@@ -229,10 +338,23 @@ mod tests {
             p99_us: 70_000.0,
             max_us: 71_000.0,
         };
-        report.times_with_bar("cold", "python, 128 MB", times, 60.0);
+        report.times_with_bars("cold", "python, 128 MB", times, 60.0, Some(69.0));
         let json: serde_json::Value = serde_json::from_slice(&report.json().unwrap()).unwrap();
         assert_eq!(json["figures"][0]["bar"]["is_met"], true);
         assert_eq!(json["figures"][0]["times"]["samples"], 30);
-        assert!(report.text().contains("55.00 ms"));
+        assert_eq!(json["figures"][1]["bar"]["is_met"], false);
+        assert!(report.text(false).contains("55.0 ms"));
+    }
+
+    #[test]
+    fn numbers_are_shown_with_three_digits_or_all() {
+        for (amount, want) in [
+            (0.5, "0.50 x"),
+            (12.34, "12.3 x"),
+            (123.4, "123 x"),
+            (1_234_567.0, "1,234,567 x"),
+        ] {
+            assert_eq!(show(amount, "x"), want);
+        }
     }
 }

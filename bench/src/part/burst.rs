@@ -1,88 +1,151 @@
-//! Six different functions started cold at once, beside each of them started cold alone.
+//! Many first calls at once: a hundred of one function, and six different functions beside each of them alone.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
-use futures_util::future::try_join_all;
 
-use super::Fresh;
 use crate::Bench;
-use crate::connection::Connection;
-use crate::function::{self, Spec};
+use crate::crowd::Crowd;
+use crate::function::{Api, Spec, invocation};
 use crate::language::Language;
-use crate::report::{Report, cores};
-use crate::stats::micros;
+use crate::report::{Bar, Report, cores};
+use crate::stats::Summary;
+use crate::stop;
 
-/// Functions that start at once.
+const MEMORY_MB: u32 = 128;
+/// Calls of one function at once, what each may take of a core, and what may be added to all of it.
+const CALLS: usize = 100;
+const EACH_MS: f64 = 4.0;
+const ADDED_MS: f64 = 100.0;
+/// Functions at once, and how much slower than alone none may be.
 const FUNCTIONS: usize = 6;
-/// How far above the slowest alone, were the cores shared without loss.
-const FACTOR: f64 = 1.5;
-const MEMORY_MB: u32 = 512;
-/// Bursts; the median of their ratios is held against the bar.
-const ROUNDS: usize = 5;
+const FACTOR: f64 = 2.0;
+const ROUNDS: usize = 9;
+/// Until what the last round has started is gone and pools are filled again.
+const REST: Duration = Duration::from_millis(800);
 
-pub(crate) async fn measure(bench: &Bench, report: &mut Report) -> Result<()> {
-    let fresh = Fresh::start(bench).await?;
-    let mut connection = Connection::open(fresh.server.address).await?;
-    let mut rounds = Vec::new();
-    // The first round fills the caches of files and is not counted.
-    for round in 0..=bench.samples(ROUNDS) {
-        let measured = one_round(bench, &fresh, &mut connection, round).await?;
-        if round > 0 {
-            rounds.push(measured);
-        }
+pub(crate) fn measure(bench: &Bench, report: &mut Report) -> Result<()> {
+    if let Err(error) = hundred(bench, report) {
+        report.failed("burst", "a hundred calls at once", &error);
     }
-    let ratio = |round: &(Duration, Duration)| round.1.as_secs_f64() / round.0.as_secs_f64();
-    rounds.sort_by(|one, other| ratio(one).total_cmp(&ratio(other)));
-    let median = rounds.get(rounds.len() / 2).context("no burst was made")?;
-    let cores = u32::try_from(cores()?)?;
-    let fair = (FUNCTIONS as f64 / f64::from(cores)).max(1.0);
-    report.value("burst", "the slowest alone", micros(median.0) / 1000.0, "ms");
-    report.value(
-        "burst",
-        "six different functions at once",
-        micros(median.1) / 1000.0,
-        "ms",
-    );
-    let title = format!("at once / (slowest alone × {FUNCTIONS}/{cores})");
-    report.value_with_bar("burst", &title, ratio(median) / fair, "×", FACTOR);
-    fresh.stop().await
+    if let Err(error) = six(bench, report) {
+        report.failed("burst", "six functions at once", &error);
+    }
+    Ok(())
 }
 
-/// The time of the slowest alone, and the time until all six that were called at once have answered.
-async fn one_round(
-    bench: &Bench,
-    fresh: &Fresh,
-    connection: &mut Connection,
-    round: usize,
-) -> Result<(Duration, Duration)> {
-    let mut slowest = Duration::ZERO;
-    for number in 0..FUNCTIONS {
-        let name = deploy(bench, connection, &format!("alone-{round}-{number}"), number).await?;
-        slowest = slowest.max(function::invoke(connection, &name).await?);
-        function::delete(connection, &name).await?;
-    }
-    let (mut names, mut connections) = (Vec::new(), Vec::new());
-    for number in 0..FUNCTIONS {
-        names.push(deploy(bench, connection, &format!("burst-{round}-{number}"), number).await?);
-        connections.push(Connection::open(fresh.server.address).await?);
-    }
-    let start = Instant::now();
-    let calls = names.iter().zip(&mut connections);
-    try_join_all(calls.map(|(name, connection)| function::invoke(connection, name))).await?;
-    let together = start.elapsed();
-    for name in &names {
-        function::delete(connection, name).await?;
-    }
-    Ok((slowest, together))
-}
-
-async fn deploy(bench: &Bench, connection: &mut Connection, name: &str, number: usize) -> Result<String> {
+fn hundred(bench: &Bench, report: &mut Report) -> Result<()> {
+    let server = bench.program.start(&[])?;
+    let mut api = Api::open(server.address)?;
     let spec = Spec {
-        name,
-        language: Language::ALL[number % 2],
+        name: "hundred",
+        language: Language::Python,
         memory_mb: MEMORY_MB,
     };
-    function::deploy(connection, &bench.interpreters, &spec).await?;
-    Ok(name.to_owned())
+    api.deploy(&bench.languages, &spec)?;
+    let mut lasts = Vec::new();
+    // The first round fills the caches of files and is not counted.
+    for round in 0..=bench.samples(ROUNDS) {
+        api.renew(&bench.languages, spec.name, spec.language, &format!("round {round}"))?;
+        stop::pause(REST)?;
+        let request = invocation(server.address, spec.name)?;
+        let mut crowd = Crowd::open(server.address, CALLS)?;
+        let mut sent = 0;
+        let run = crowd
+            .run(|_| {
+                sent += 1;
+                (sent <= CALLS).then(|| request.clone())
+            })?
+            .all_good("a hundred at once")?;
+        if round > 0 {
+            lasts.push(run.took);
+        }
+    }
+    let lasts = Summary::of(&lasts).context("no round was made")?;
+    let bar = CALLS as f64 * EACH_MS / cores()? as f64 + ADDED_MS;
+    let title = format!("{CALLS} first calls of one Python function at once: the last answer");
+    report.times_with_bars("burst", &title, lasts, bar, None);
+    server.stop()
+}
+
+fn six(bench: &Bench, report: &mut Report) -> Result<()> {
+    let server = bench.program.start(&[])?;
+    let mut api = Api::open(server.address)?;
+    let there: Vec<_> = Language::ALL
+        .into_iter()
+        .filter(|language| bench.languages.of(*language).is_some())
+        .collect();
+    let kinds: Vec<_> = there.iter().copied().cycle().take(FUNCTIONS).collect();
+    let names: Vec<_> = (0..FUNCTIONS).map(|number| format!("six-{number}")).collect();
+    for (name, language) in names.iter().zip(&kinds) {
+        let spec = Spec {
+            name,
+            language: *language,
+            memory_mb: MEMORY_MB,
+        };
+        api.deploy(&bench.languages, &spec)?;
+    }
+    let mut alone: Vec<Vec<Duration>> = vec![Vec::new(); FUNCTIONS];
+    let mut together = alone.clone();
+    for round in 0..=bench.samples(ROUNDS) {
+        renew_all(bench, &mut api, &names, &kinds, &format!("alone {round}"))?;
+        for (name, times) in names.iter().zip(&mut alone) {
+            let took = api.invoke(name)?;
+            stop::pause(REST / 8)?;
+            if round > 0 {
+                times.push(took);
+            }
+        }
+        renew_all(bench, &mut api, &names, &kinds, &format!("together {round}"))?;
+        let took = at_once(server.address, &names)?;
+        if round > 0 {
+            together.iter_mut().zip(took).for_each(|(times, took)| times.push(took));
+        }
+    }
+    let mut worst: f64 = 0.0;
+    for ((language, alone), together) in kinds.iter().zip(&alone).zip(&together) {
+        let median = |times: &[Duration]| Summary::of(times).context("no round was made");
+        let (alone, together) = (median(alone)?, median(together)?);
+        report.times("burst", &format!("{}: first call alone", language.name()), alone);
+        report.times(
+            "burst",
+            &format!("{}: with five others at once", language.name()),
+            together,
+        );
+        worst = worst.max(together.p50_us / alone.p50_us);
+    }
+    report.value_with_bar(
+        "burst",
+        "six functions at once: the worst against itself alone",
+        worst,
+        "×",
+        Bar::AtMost(FACTOR),
+    );
+    server.stop()
+}
+
+/// Makes all functions as new, and waits until their old environments are gone.
+fn renew_all(bench: &Bench, api: &mut Api, names: &[String], kinds: &[Language], note: &str) -> Result<()> {
+    for (name, language) in names.iter().zip(kinds) {
+        api.renew(&bench.languages, name, *language, &format!("{name} {note}"))?;
+    }
+    stop::pause(REST)
+}
+
+/// Calls each function on a connection of its own, and says how long each took.
+fn at_once(address: std::net::SocketAddr, names: &[String]) -> Result<Vec<Duration>> {
+    let requests: Vec<_> = names
+        .iter()
+        .map(|name| invocation(address, name))
+        .collect::<Result<_>>()?;
+    let mut crowd = Crowd::open(address, names.len())?;
+    let mut is_sent = vec![false; names.len()];
+    let run = crowd
+        .run(|number| (!std::mem::replace(&mut is_sent[number], true)).then(|| requests[number].clone()))?
+        .all_good("six at once")?;
+    let mut times = vec![Duration::ZERO; names.len()];
+    for sample in &run.samples {
+        times[sample.connection] = sample.took;
+    }
+    Ok(times)
 }

@@ -1,33 +1,41 @@
 //! One file for each measurement.
 
-pub(crate) mod burst;
-pub(crate) mod cold;
-pub(crate) mod scale;
-pub(crate) mod throughput;
-pub(crate) mod warm;
+mod burst;
+mod cold;
+mod density;
+mod rate;
+mod scale;
+mod storm;
+mod teardown;
+mod throughput;
+mod trace;
+mod warm;
 
 use anyhow::Result;
-use tempfile::TempDir;
 
-use crate::Bench;
-use crate::server::Server;
+use crate::report::Report;
+use crate::{Bench, Part};
 
-/// A server on an empty folder, which goes with it.
-struct Fresh {
-    server: Server,
-    folder: TempDir,
+/// Takes the figures of one part.
+pub(crate) fn measure(part: Part, bench: &Bench, report: &mut Report) -> Result<()> {
+    match part {
+        Part::Warm => warm::measure(bench, report),
+        Part::Throughput => throughput::measure(bench, report),
+        Part::Cold => cold::measure(bench, report),
+        Part::Rate => rate::measure(bench, report),
+        Part::Burst => burst::measure(bench, report),
+        Part::Density => density::measure(bench, report),
+        Part::Teardown => teardown::measure(bench, report),
+        Part::Storm => storm::measure(bench, report),
+        Part::Trace => trace::measure(bench, report),
+        Part::Scale => scale::measure(bench, report),
+    }
 }
 
-impl Fresh {
-    async fn start(bench: &Bench) -> Result<Self> {
-        let folder = tempfile::Builder::new().prefix("ephyra-bench-").tempdir()?;
-        let server = bench.program.start(&folder.path().join("data")).await?;
-        Ok(Self { server, folder })
-    }
+/// Told of a language that is not there.
+const ABSENT: &str = "not on this machine";
 
-    async fn stop(self) -> Result<()> {
-        self.server.stop().await?;
-        self.folder.close()?;
-        Ok(())
-    }
+/// Names of functions: `what` and a number.
+fn names(what: &str, count: usize) -> Vec<String> {
+    (0..count).map(|number| format!("{what}-{number:05}")).collect()
 }

@@ -1,62 +1,142 @@
-//! Warm Invokes of one function on 64 connections at once. The client takes one of the cores.
+//! Warm Invokes of one function on 64 connections, beside a bare skeleton under the same load generator, which has the
+//! same cores. Both take turns.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
-use futures_util::future::try_join_all;
+use http::Method;
 
-use super::Fresh;
+use super::ABSENT;
 use crate::Bench;
-use crate::connection::Connection;
-use crate::function::{self, Spec};
+use crate::bare::front::Front;
+use crate::connection::{Bytes, unsigned};
+use crate::crowd::Crowd;
+use crate::function::{Api, EVENT, Spec, invocation};
 use crate::language::Language;
-use crate::report::Report;
+use crate::report::{Bar, Report};
 use crate::stats::Summary;
 
-const CONNECTIONS: usize = 64;
-/// Small, so that 64 environments fit; the CPU share of each is more than it can get.
-const MEMORY_MB: u32 = 128;
-/// Until all environments are there, then as long as is measured.
-const WARM_UP: Duration = Duration::from_secs(6);
-const TIME: Duration = Duration::from_secs(5);
+pub(crate) const CONNECTIONS: usize = 64;
+/// A whole CPU each: what is measured is the way to them.
+const MEMORY_MB: u32 = 256;
+/// What the platform has to reach of the skeleton.
+const FACTOR: f64 = 0.8;
+/// Until all environments are there.
+const WARM_UP: Duration = Duration::from_secs(3);
+const TURN: Duration = Duration::from_millis(1200);
+const TURNS: usize = 5;
 
-pub(crate) async fn measure(bench: &Bench, report: &mut Report) -> Result<()> {
-    let fresh = Fresh::start(bench).await?;
-    let mut connections = Vec::new();
-    for _ in 0..CONNECTIONS {
-        connections.push(Connection::open(fresh.server.address).await?);
-    }
-    for language in Language::ALL {
-        let name = format!("throughput-{}", language.name());
-        let spec = Spec {
-            name: &name,
-            language,
-            memory_mb: MEMORY_MB,
-        };
-        let first = connections.first_mut().context("there are connections")?;
-        function::deploy(first, &bench.interpreters, &spec).await?;
-        crowd(&mut connections, &name, bench.time(WARM_UP)).await?;
-        let start = Instant::now();
-        let times = crowd(&mut connections, &name, bench.time(TIME)).await?;
-        let took = start.elapsed();
-        let summary = Summary::of(&times).context("no call was made")?;
-        let what = format!("{}, {MEMORY_MB} MB, {CONNECTIONS} connections", language.name());
-        report.times("throughput", &what, summary);
-        report.value("throughput", &what, times.len() as f64 / took.as_secs_f64(), "calls/s");
-        function::delete(connections.first_mut().context("there are connections")?, &name).await?;
-    }
-    fresh.stop().await
+/// One side's turns.
+struct Side {
+    crowd: Crowd,
+    requests: Vec<Bytes>,
+    rates: Vec<f64>,
+    times: Vec<Duration>,
+    own_us: Vec<f64>,
 }
 
-/// Calls on all connections, each as fast as it is answered.
-async fn crowd(connections: &mut [Connection], name: &str, time: Duration) -> Result<Vec<Duration>> {
-    let end = Instant::now() + time;
-    let each = connections.iter_mut().map(|connection| async move {
-        let mut times = Vec::new();
-        while Instant::now() < end {
-            times.push(function::invoke(connection, name).await?);
+pub(crate) fn measure(bench: &Bench, report: &mut Report) -> Result<()> {
+    let server = bench.program.start(&[])?;
+    let mut api = Api::open(server.address)?;
+    for language in Language::ALL {
+        if bench.languages.of(language).is_none() {
+            report.absent("throughput", language.name(), ABSENT);
+            continue;
         }
-        anyhow::Ok(times)
-    });
-    Ok(try_join_all(each).await?.concat())
+        if let Err(error) = one(bench, report, &mut api, language) {
+            report.failed("throughput", language.name(), &error);
+        }
+    }
+    server.stop()
+}
+
+fn one(bench: &Bench, report: &mut Report, api: &mut Api, language: Language) -> Result<()> {
+    let name = format!("throughput-{}", language.name());
+    let spec = Spec {
+        name: &name,
+        language,
+        memory_mb: MEMORY_MB,
+    };
+    api.deploy(&bench.languages, &spec)?;
+    let mut platform = Side::new(api.address, invocation(api.address, &name)?)?;
+    let (turns, turn) = (bench.samples(TURNS), bench.time(TURN));
+    platform
+        .crowd
+        .hammer(&platform.requests, bench.time(WARM_UP))?
+        .all_good(&name)?;
+    let skeleton = if Language::INTERPRETED.contains(&language) {
+        let front = Front::skeleton(language, &bench.languages.need(language)?.executable)?;
+        let mut bare = Side::new(front.address, unsigned(front.address, &Method::POST, "/", EVENT))?;
+        bare.turn(turn)?;
+        bare = bare.fresh();
+        for _ in 0..turns {
+            bare.turn(turn)?;
+            platform.turn(turn)?;
+        }
+        drop(front);
+        Some(bare.report(report, &format!("{}: bare skeleton", language.name()))?)
+    } else {
+        for _ in 0..turns {
+            platform.turn(turn)?;
+        }
+        None
+    };
+    let rate = platform.report(report, &format!("{}: signed Invokes", language.name()))?;
+    if let Some(skeleton) = skeleton {
+        let title = format!("{}: of the skeleton", language.name());
+        report.value_with_bar("throughput", &title, rate / skeleton, "×", Bar::AtLeast(FACTOR));
+    }
+    api.delete(&name)
+}
+
+impl Side {
+    fn new(address: std::net::SocketAddr, request: Bytes) -> Result<Self> {
+        Ok(Self {
+            crowd: Crowd::open(address, CONNECTIONS)?,
+            requests: vec![request],
+            rates: Vec::new(),
+            times: Vec::new(),
+            own_us: Vec::new(),
+        })
+    }
+
+    /// The same, without what was measured so far.
+    fn fresh(self) -> Self {
+        Self {
+            rates: Vec::new(),
+            times: Vec::new(),
+            own_us: Vec::new(),
+            ..self
+        }
+    }
+
+    fn turn(&mut self, time: Duration) -> Result<()> {
+        let run = self.crowd.hammer(&self.requests, time)?.all_good("a turn")?;
+        self.rates.push(run.rate());
+        self.own_us
+            .push(run.own_cpu.as_secs_f64() * 1e6 / run.samples.len() as f64);
+        self.times.extend(run.times());
+        Ok(())
+    }
+
+    /// Tells the median of its rates, and gives it.
+    fn report(mut self, report: &mut Report, what: &str) -> Result<f64> {
+        let times = Summary::of(&self.times).context("no call was made")?;
+        let rate = median(&mut self.rates).context("no turn was made")?;
+        let own = median(&mut self.own_us).context("no turn was made")?;
+        report.times("throughput", &format!("{what}, latency"), times);
+        report.value("throughput", &format!("{what} a second"), rate, "/s");
+        report.value(
+            "throughput",
+            &format!("{what}: CPU of the load generator a call"),
+            own,
+            "µs",
+        );
+        Ok(rate)
+    }
+}
+
+fn median(values: &mut [f64]) -> Option<f64> {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied()
 }

@@ -1,0 +1,1 @@
+exports.handler = (request, response) => response.send('null');

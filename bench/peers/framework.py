@@ -1,0 +1,3 @@
+def handler(request):
+    request.get_json()
+    return "null"
