@@ -30,6 +30,13 @@ pub(crate) enum Failure {
     NoBootstrap,
     /// The guest broke the protocol, in this way.
     Breach(String),
+    /// An extension failed.
+    Extension {
+        /// Such as `Extension.Crash`.
+        error_type: &'static str,
+        /// In the words of AWS's supervisor.
+        reason: String,
+    },
 }
 
 impl Failure {
@@ -52,6 +59,7 @@ impl Failure {
             Self::OutOfMemory => "Runtime.OutOfMemory",
             Self::TooLarge(_) => "Function.ResponseSizeTooLarge",
             Self::NoBootstrap => "Runtime.InvalidEntrypoint",
+            Self::Extension { error_type, .. } => error_type,
         }
     }
 
@@ -103,6 +111,7 @@ impl Failure {
             }
             Self::NoBootstrap => "Couldn't find valid bootstrap(s): [/var/task/bootstrap /opt/bootstrap]".to_owned(),
             Self::Breach(how) => format!("Runtime broke the protocol: {how}"),
+            Self::Extension { reason, .. } => reason.clone(),
         }
     }
 
@@ -128,7 +137,7 @@ fn to_json(error_type: &str, message: &str) -> Bytes {
 }
 
 /// A signal as Go, in which AWS's own supervisor is written, names it.
-fn signal_name(signal: u8) -> String {
+pub(crate) fn signal_name(signal: u8) -> String {
     match signal {
         1 => "hangup",
         2 => "interrupt",

@@ -91,7 +91,7 @@ async fn conduct(control: OwnedFd, supervisor: OwnedFd, output: OwnedFd, job: Jo
     let mut notice = [0; 64];
     let length = supervisor.recv(&mut notice).await?;
     match Notice::decode(&notice[..length]) {
-        Ok(Notice {
+        Ok(Notice::Ended {
             process: Process::Runtime,
             exit: Exit::Exited(0),
         }) => Ok(made),

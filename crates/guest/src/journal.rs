@@ -1,5 +1,7 @@
 //! What an environment logs: the guest's lines and the platform's own, in order, into one stream, with a tail.
 
+use std::os::fd::OwnedFd;
+
 use bytes::Bytes;
 use ephyra_core::limits::LOG_TAIL_BYTES;
 use ephyra_core::logs::LogStream;
@@ -8,10 +10,12 @@ use serde::Deserialize;
 
 use crate::lines::Lines;
 use crate::platform::Event;
+use crate::telemetry::{Category, SharedHub};
 
 /// One environment's log.
 pub struct Journal {
     lines: Lines,
+    extension_lines: Lines,
     log: Log,
 }
 
@@ -22,6 +26,8 @@ struct Log {
     system_level: LogLevel,
     tail: Option<Vec<u8>>,
     is_dirty: bool,
+    /// Who is told of everything besides.
+    hub: Option<SharedHub>,
 }
 
 impl Journal {
@@ -35,10 +41,38 @@ impl Journal {
             // What initialisation logs: the first call gets it when that has failed.
             tail: Some(Vec::new()),
             is_dirty: false,
+            hub: None,
         };
         Self {
             lines: Lines::default(),
+            extension_lines: Lines::default(),
             log,
+        }
+    }
+
+    /// The same, and everything is told to `hub` besides.
+    pub(crate) fn with_hub(mut self, hub: SharedHub) -> Self {
+        self.log.hub = Some(hub);
+        self
+    }
+
+    /// Whom everything is told to besides; `None` where nobody has subscribed in time.
+    pub(crate) fn hub(&self) -> Option<&SharedHub> {
+        self.log.hub.as_ref()
+    }
+
+    /// Nobody subscribes any more.
+    pub(crate) fn close_hub(&mut self) {
+        self.log.hub.take_if(|hub| !hub.close());
+    }
+
+    /// Passes a socket on to a subscriber that waits for it.
+    pub(crate) fn take_socket(&self, socket: Option<OwnedFd>) {
+        let (Some(hub), Some(socket)) = (self.hub(), socket) else {
+            return tracing::debug!("a sandbox gave no socket for telemetry, or too late");
+        };
+        if let Err(error) = hub.take_socket(socket) {
+            tracing::warn!(%error, "a sandbox gave something else than a socket");
         }
     }
 
@@ -57,19 +91,45 @@ impl Journal {
 
     /// Takes what the guest has written; says how many ends of lines, within an event or after it, are in it.
     pub fn write(&mut self, bytes: &[u8], now_ms: i64) -> usize {
-        let Self { lines, log } = self;
-        lines.feed(bytes, |line| log.guest_line(line, now_ms));
-        bytes.iter().filter(|byte| matches!(byte, b'\n' | b'\r')).count()
+        self.write_from(Category::Function, bytes, now_ms)
     }
 
     /// Takes an unfinished line for a whole one.
     pub fn finish_line(&mut self, now_ms: i64) {
-        let Self { lines, log } = self;
-        lines.finish(|line| log.guest_line(line, now_ms));
+        self.finish_line_from(Category::Function, now_ms);
+    }
+
+    /// Takes what the function or its extensions have written.
+    pub(crate) fn write_from(&mut self, category: Category, bytes: &[u8], now_ms: i64) -> usize {
+        let (lines, log) = self.lines(category);
+        lines.feed(bytes, |line| log.guest_line(category, line, now_ms));
+        bytes.iter().filter(|byte| matches!(byte, b'\n' | b'\r')).count()
+    }
+
+    /// Takes an unfinished line of the function's or its extensions' for a whole one.
+    pub(crate) fn finish_line_from(&mut self, category: Category, now_ms: i64) {
+        let (lines, log) = self.lines(category);
+        lines.finish(|line| log.guest_line(category, line, now_ms));
+    }
+
+    fn lines(&mut self, category: Category) -> (&mut Lines, &mut Log) {
+        let lines = match category {
+            Category::Extension => &mut self.extension_lines,
+            Category::Function | Category::Platform => &mut self.lines,
+        };
+        (lines, &mut self.log)
+    }
+
+    /// Logs an event of the platform, if its level is kept, and tells it to those who have subscribed.
+    pub fn platform(&mut self, event: Event<'_>, now_ms: i64) {
+        if let Some(hub) = &self.log.hub {
+            hub.platform(event, now_ms);
+        }
+        self.log_platform(event, now_ms);
     }
 
     /// Logs an event of the platform, if its level is kept.
-    pub fn platform(&mut self, event: Event<'_>, now_ms: i64) {
+    pub(crate) fn log_platform(&mut self, event: Event<'_>, now_ms: i64) {
         let text = match self.log.format {
             LogFormat::Text => event.to_text(),
             LogFormat::Json if event.level() >= self.log.system_level => event.to_json(&to_time(now_ms)),
@@ -96,15 +156,20 @@ impl Journal {
 }
 
 impl Log {
-    fn guest_line(&mut self, line: &[u8], now_ms: i64) {
-        if self.format == LogFormat::Json && !is_kept(line, self.application_level) {
+    fn guest_line(&mut self, category: Category, line: &[u8], now_ms: i64) {
+        let is_kept = self.format == LogFormat::Text || is_kept(line, self.application_level);
+        if !is_kept && self.hub.is_none() {
             return;
         }
-        let text = String::from_utf8_lossy(line);
+        let mut text = String::from_utf8_lossy(line);
         if text.contains('\r') {
             // How a runtime writes an event of several lines.
-            self.append(text.replace('\r', "\n").as_bytes(), now_ms);
-        } else {
+            text = text.replace('\r', "\n").into();
+        }
+        if let Some(hub) = &self.hub {
+            hub.line(category, &text, now_ms);
+        }
+        if is_kept {
             self.append(text.as_bytes(), now_ms);
         }
     }

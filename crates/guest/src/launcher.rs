@@ -12,6 +12,7 @@ use ephyra_sandbox::sandbox::Sandbox;
 use futures_util::future::BoxFuture;
 
 use crate::environment::{GuestEnvironment, Opening};
+use crate::extensions::externals;
 use crate::runtime::{Bootstrap, Runtime, RuntimeKind};
 use crate::start;
 use crate::variables::{Credentials, variables};
@@ -27,6 +28,9 @@ pub trait Builder: Send + Sync + 'static {
 
     /// Where the revision's `bootstrap` is, for a provided runtime. It need not be a file that runs: that shows.
     fn bootstrap(&self, revision: &Revision) -> Option<Bootstrap>;
+
+    /// The names of the revision's external extensions: the files in `extensions` of its layers, in order.
+    fn extensions(&self, revision: &Revision) -> Vec<String>;
 
     /// Builds a sandbox for a revision, assigned to it, whose pid 1 then waits for its command.
     fn build(&self, revision: &Revision, runtime: &Runtime) -> BoxFuture<'static, Result<Sandbox, LaunchError>>;
@@ -66,6 +70,10 @@ impl Launcher {
         let sandbox = self.builder.build(&revision, &runtime).await?;
         let stream = stream_name(&revision, &sandbox.id.simple(), now_ms());
         let variables = variables(&revision, &runtime, purpose, &stream, &Credentials::random());
+        let externals = match self.builder.extensions(&revision) {
+            names if names.is_empty() => Vec::new(),
+            names => externals(names, &revision, &variables),
+        };
         let (command, configuration) = if start::is_shared(&revision, &runtime) {
             let command = start::shared(&revision, &runtime);
             let known = command.as_ref().map_or(&[][..], |command| &command.variables);
@@ -93,6 +101,7 @@ impl Launcher {
             revision,
             purpose,
             configuration,
+            externals,
         };
         let mut environment = GuestEnvironment::open(sandbox, opening)?;
         environment.initialise(command, init_limit).await?;

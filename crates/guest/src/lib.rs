@@ -15,6 +15,7 @@
 mod api;
 mod channel;
 pub mod environment;
+mod extensions;
 mod failure;
 pub mod frame;
 pub mod java;

@@ -7,7 +7,7 @@ use ephyra_core::limits;
 use serde::Serialize;
 use tokio::sync::mpsc;
 
-use crate::api::Api;
+use crate::api::RuntimeApi;
 use crate::channel::{Channel, ChannelError};
 use crate::failure::Failure;
 use crate::frame::{Document, Frame, RESTORE};
@@ -74,82 +74,128 @@ struct Meta<'a> {
 }
 
 /// How a guest is spoken to.
-pub(crate) enum Protocol {
+pub(crate) struct Protocol {
+    talk: Talk,
+    /// A wrapper script may start a runtime of ours, or a program that speaks the Runtime API itself: until one of them
+    /// is heard of.
+    alternative: Option<Box<RuntimeApi>>,
+}
+
+enum Talk {
     Frames(Box<Channel>),
-    Api(Box<Api>),
+    Api(Box<RuntimeApi>),
 }
 
 impl Protocol {
+    /// In frames, or by the Runtime API where `alternative` is heard of first.
+    pub(crate) fn frames(channel: Channel, alternative: Option<RuntimeApi>) -> Self {
+        Self {
+            talk: Talk::Frames(Box::new(channel)),
+            alternative: alternative.map(Box::new),
+        }
+    }
+
+    /// By the Runtime API.
+    pub(crate) fn api(api: RuntimeApi) -> Self {
+        Self {
+            talk: Talk::Api(Box::new(api)),
+            alternative: None,
+        }
+    }
+
     /// Resolves when the runtime waits to be told which function it is.
     pub(crate) async fn booted(&mut self) -> Result<(), Broken> {
-        match self {
-            Self::Frames(channel) => match channel.receive().await? {
-                Frame::Booted => Ok(()),
-                frame => Err(unexpected(&frame, "before it had booted")),
-            },
+        let Talk::Frames(channel) = &mut self.talk else {
             // It does not say: all of its start counts as loading.
-            Self::Api(_) => Ok(()),
+            return Ok(());
+        };
+        let frame = match &mut self.alternative {
+            None => channel.receive().await?,
+            Some(api) => {
+                let received = tokio::select! {
+                    biased;
+                    received = channel.receive() => received,
+                    () = api.heard() => Err(ChannelError::Closed),
+                };
+                match (received, self.alternative.take()) {
+                    // A program that speaks for itself has no use for the channel, and may close it.
+                    (Err(ChannelError::Closed), Some(mut api)) => {
+                        api.heard().await;
+                        self.talk = Talk::Api(api);
+                        return Ok(());
+                    }
+                    (received, api) => {
+                        if let Some(api) = api {
+                            api.give_up();
+                        }
+                        received?
+                    }
+                }
+            }
+        };
+        match frame {
+            Frame::Booted => Ok(()),
+            frame => Err(unexpected(&frame, "before it had booted")),
         }
     }
 
     /// Tells the runtime which function it is; `configuration` is a whole frame.
     pub(crate) fn configure(&mut self, configuration: &[u8]) -> Result<(), Broken> {
-        match self {
-            Self::Frames(channel) => {
+        match &mut self.talk {
+            Talk::Frames(channel) => {
                 if channel.has_unread() {
                     return Err(Broken::Breach("it spoke without being asked".to_owned()));
                 }
                 Ok(channel.send_configuration(configuration)?)
             }
             // It was started with all there is to know.
-            Self::Api(_) => Ok(()),
+            Talk::Api(_) => Ok(()),
         }
     }
 
     /// Resolves when the function is loaded, or has failed to.
     pub(crate) async fn ready(&mut self) -> Result<Result<(), Document>, Broken> {
-        match self {
-            Self::Frames(channel) => match channel.receive().await? {
+        match &mut self.talk {
+            Talk::Frames(channel) => match channel.receive().await? {
                 Frame::Ready => Ok(Ok(())),
                 Frame::InitError(document) => Ok(Err(document)),
                 frame => Err(unexpected(&frame, "while it loaded the function")),
             },
-            Self::Api(api) => api.ready().await,
+            Talk::Api(api) => api.ready().await,
         }
     }
 
     /// Tells a runtime that was kept with its function loaded that the first event comes, and waits until it is ready
     /// for it.
     pub(crate) async fn restore(&mut self) -> Result<Result<(), Document>, Broken> {
-        match self {
-            Self::Frames(channel) => {
+        match &mut self.talk {
+            Talk::Frames(channel) => {
                 if channel.has_unread() {
                     return Err(Broken::Breach("it spoke without being asked".to_owned()));
                 }
                 channel.send_configuration(&RESTORE)?;
                 self.ready().await
             }
-            // One that has asked for its next event waits for nothing else.
-            Self::Api(_) => Ok(Ok(())),
+            Talk::Api(api) => api.restore().await,
         }
     }
 
     /// Resolves when an idle guest says or does what only a broken one does.
     pub(crate) async fn disturbed(&mut self) {
-        match self {
-            Self::Frames(channel) => channel.disturbed().await,
+        match &mut self.talk {
+            Talk::Frames(channel) => channel.disturbed().await,
             // What it says out of turn is refused.
-            Self::Api(_) => std::future::pending().await,
+            Talk::Api(_) => std::future::pending().await,
         }
     }
 
     /// Resolves when a guest that has told a failure is fit for another event.
     pub(crate) async fn settled(&mut self) {
-        match self {
+        match &mut self.talk {
             // It would have told otherwise.
-            Self::Frames(_) => {}
+            Talk::Frames(_) => {}
             // It asks for another event or exits; this is the only way to know.
-            Self::Api(api) => {
+            Talk::Api(api) => {
                 let _asks_again = api.ready().await;
             }
         }
@@ -238,8 +284,8 @@ impl Protocol {
     }
 
     async fn deliver(&mut self, delivery: &Delivery<'_>) -> Result<(), Broken> {
-        match self {
-            Self::Frames(channel) => {
+        match &mut self.talk {
+            Talk::Frames(channel) => {
                 if channel.has_unread() {
                     return Err(Broken::Breach("it spoke without being asked".to_owned()));
                 }
@@ -261,7 +307,7 @@ impl Protocol {
                     .await?;
                 Ok(())
             }
-            Self::Api(api) => {
+            Talk::Api(api) => {
                 api.deliver(delivery);
                 Ok(())
             }
@@ -269,8 +315,8 @@ impl Protocol {
     }
 
     async fn answer(&mut self, id: RequestId) -> Result<Answer, Broken> {
-        match self {
-            Self::Frames(channel) => {
+        match &mut self.talk {
+            Talk::Frames(channel) => {
                 let frame = channel.receive().await?;
                 if frame.request_id() != Some(id) {
                     return Err(unexpected(&frame, "which is not about this invocation"));
@@ -288,7 +334,7 @@ impl Protocol {
                     }
                 })
             }
-            Self::Api(api) => api.answer().await,
+            Talk::Api(api) => api.answer().await,
         }
     }
 }

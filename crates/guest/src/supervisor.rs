@@ -1,15 +1,17 @@
-//! The conversation with a sandbox's own pid 1: one command there, one notice back.
+//! The conversation with a sandbox's own pid 1: commands there, notices back.
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use ephyra_sandbox::supervisor::{self, Command, Notice, PACKET_BYTES, Process, StartCommand};
-use rustix::net::SendFlags;
-use tokio::io::ReadBuf;
+use ephyra_sandbox::supervisor::{self, Command, EXTENSIONS, Notice, PACKET_BYTES, Process, StartCommand};
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlags, recvmsg};
+use tokio::io::Interest;
 use tokio::net::UnixDatagram;
 
-/// How the runtime process came to its end.
+/// How a process came to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Exit {
     /// The program could not be executed: the errno.
@@ -22,11 +24,75 @@ pub(crate) enum Exit {
     Vanished,
 }
 
-/// The host's end of the supervisor socket.
+impl From<supervisor::Exit> for Exit {
+    fn from(exit: supervisor::Exit) -> Self {
+        match exit {
+            supervisor::Exit::ExecFailed(errno) => Self::ExecFailed(errno),
+            supervisor::Exit::Exited(status) => Self::Status(status),
+            supervisor::Exit::Signalled(signal) => Self::Signal(signal),
+        }
+    }
+}
+
+/// The host's end of the supervisor socket, and what was heard over it.
 pub(crate) struct Supervisor {
     // What std and tokio call a datagram socket is any that keeps packets apart.
-    socket: UnixDatagram,
-    exit: Option<Exit>,
+    socket: Arc<UnixDatagram>,
+    /// How the runtime has ended.
+    runtime: Option<Exit>,
+    /// How extensions have ended, by their numbers.
+    extensions: Vec<(u8, Exit)>,
+}
+
+/// The way to pid 1; clones lead to the same.
+#[derive(Clone)]
+pub(crate) struct Line(Arc<UnixDatagram>);
+
+impl Line {
+    /// Has the runtime started. The socket is fresh, so the packet fits.
+    pub(crate) fn start(&self, command: StartCommand) -> io::Result<()> {
+        self.send(&Command::Start(command))
+    }
+
+    /// Has an extension started: the next number, from 0.
+    pub(crate) fn start_extension(&self, command: StartCommand) -> io::Result<()> {
+        self.send(&Command::Extension(command))
+    }
+
+    /// Sends SIGTERM to the runtime.
+    pub(crate) fn terminate(&self) -> io::Result<()> {
+        self.send(&Command::Terminate)
+    }
+
+    /// Kills the runtime and leaves the extensions running.
+    pub(crate) fn kill(&self) -> io::Result<()> {
+        self.send(&Command::Kill)
+    }
+
+    /// Asks for a socket, which then comes as [`News::Socket`].
+    pub(crate) fn ask_for_socket(&self) -> io::Result<()> {
+        self.send(&Command::Socket)
+    }
+
+    /// Sends without waiting: what does not fit is an error.
+    fn send(&self, command: &Command) -> io::Result<()> {
+        let packet = command.encode().map_err(io::Error::other)?;
+        if packet.len() > PACKET_BYTES {
+            return Err(io::Error::other(format!(
+                "the command is larger than {PACKET_BYTES} bytes"
+            )));
+        }
+        rustix::net::send(&self.0, &packet, SendFlags::NOSIGNAL | SendFlags::DONTWAIT)?;
+        Ok(())
+    }
+}
+
+/// A word of pid 1's.
+pub(crate) enum News {
+    /// Somebody has ended: see [`Supervisor::runtime`] and [`Supervisor::extensions`].
+    Ended,
+    /// A socket that was asked for; `None` when there was none to be had.
+    Socket(Option<OwnedFd>),
 }
 
 impl Supervisor {
@@ -34,46 +100,96 @@ impl Supervisor {
         let socket = std::os::unix::net::UnixDatagram::from(fd);
         socket.set_nonblocking(true)?;
         Ok(Self {
-            socket: UnixDatagram::from_std(socket)?,
-            exit: None,
+            socket: Arc::new(UnixDatagram::from_std(socket)?),
+            runtime: None,
+            extensions: Vec::new(),
         })
     }
 
-    /// Has the runtime started. The socket is fresh, so the packet fits.
-    pub(crate) fn start(&self, command: &StartCommand) -> io::Result<()> {
-        let packet = Command::Start(command.clone()).encode().map_err(io::Error::other)?;
-        if packet.len() > PACKET_BYTES {
-            return Err(io::Error::other(format!(
-                "the start command is larger than {PACKET_BYTES} bytes"
-            )));
-        }
-        rustix::net::send(&self.socket, &packet, SendFlags::NOSIGNAL)?;
-        Ok(())
+    /// The way to tell it something.
+    pub(crate) fn line(&self) -> Line {
+        Line(Arc::clone(&self.socket))
     }
 
-    /// Resolves when the runtime process has ended; the same again ever after.
-    pub(crate) fn poll_exit(&mut self, cx: &mut Context<'_>) -> Poll<Exit> {
-        while self.exit.is_none() {
-            let mut packet = [0; 64];
-            let mut packet = ReadBuf::new(&mut packet);
-            self.exit = match ready!(self.socket.poll_recv(cx, &mut packet)) {
-                Ok(()) => match Notice::decode(packet.filled()) {
-                    Ok(Notice {
-                        process: Process::Runtime,
-                        exit,
-                    }) => Some(match exit {
-                        supervisor::Exit::ExecFailed(errno) => Exit::ExecFailed(errno),
-                        supervisor::Exit::Exited(status) => Exit::Status(status),
-                        supervisor::Exit::Signalled(signal) => Exit::Signal(signal),
-                    }),
-                    Ok(_) => None,
-                    // An empty packet is the end of the socket.
-                    Err(_) => Some(Exit::Vanished),
-                },
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => None,
-                Err(_) => Some(Exit::Vanished),
-            };
-        }
-        self.exit.map_or(Poll::Pending, Poll::Ready)
+    /// Whether anybody has ended.
+    pub(crate) const fn has_lost_any(&self) -> bool {
+        self.runtime.is_some() || !self.extensions.is_empty()
     }
+
+    /// Whether pid 1 is gone, and with it everything.
+    pub(crate) fn has_vanished(&self) -> bool {
+        self.runtime == Some(Exit::Vanished)
+    }
+
+    /// How the runtime has ended, if it is known to have.
+    pub(crate) const fn runtime(&self) -> Option<Exit> {
+        self.runtime
+    }
+
+    /// The extensions that are known to have ended, in the order of their ends.
+    pub(crate) fn extensions(&self) -> &[(u8, Exit)] {
+        &self.extensions
+    }
+
+    /// The next word of pid 1's. Once it has vanished there is none.
+    pub(crate) fn poll_news(&mut self, cx: &mut Context<'_>) -> Poll<News> {
+        loop {
+            if self.has_vanished() {
+                return Poll::Pending;
+            }
+            let received = match ready!(self.socket.poll_recv_ready(cx)) {
+                Ok(()) => self.socket.try_io(Interest::READABLE, || receive(&self.socket)),
+                Err(error) => Err(error),
+            };
+            let news = match received {
+                Ok((notice, descriptor)) => match notice {
+                    Some(Notice::Socket) => News::Socket(descriptor),
+                    Some(Notice::Ended { process, exit }) => {
+                        self.ended(process, exit.into());
+                        News::Ended
+                    }
+                    None => {
+                        self.runtime = Some(Exit::Vanished);
+                        News::Ended
+                    }
+                },
+                Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
+                    continue;
+                }
+                Err(_) => {
+                    self.runtime = Some(Exit::Vanished);
+                    News::Ended
+                }
+            };
+            return Poll::Ready(news);
+        }
+    }
+
+    fn ended(&mut self, process: Process, exit: Exit) {
+        match process {
+            Process::Runtime => {
+                self.runtime.get_or_insert(exit);
+            }
+            Process::Extension(number) if self.extensions.len() < EXTENSIONS => self.extensions.push((number, exit)),
+            Process::Extension(_) => {}
+        }
+    }
+}
+
+/// A packet and the descriptor that came with it; `None` at the end of the socket, or when pid 1 talks nonsense.
+fn receive(socket: &UnixDatagram) -> io::Result<(Option<Notice>, Option<OwnedFd>)> {
+    let mut packet = [0; 64];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let received = recvmsg(
+        socket,
+        &mut [io::IoSliceMut::new(&mut packet)],
+        &mut control,
+        RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT,
+    )?;
+    let descriptor = control.drain().find_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
+        _ => None,
+    });
+    Ok((Notice::decode(&packet[..received.bytes]).ok(), descriptor))
 }

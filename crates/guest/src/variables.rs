@@ -76,6 +76,7 @@ pub(crate) fn foundation(runtime: &Runtime) -> Vec<(String, String)> {
     );
     set("LAMBDA_TASK_ROOT", "/var/task");
     set("LAMBDA_RUNTIME_DIR", "/var/runtime");
+    set("AWS_LAMBDA_RUNTIME_API", RUNTIME_API);
     match runtime.kind {
         RuntimeKind::Python => set("PYTHONPATH", "/var/runtime"),
         RuntimeKind::Node => {
@@ -102,11 +103,10 @@ pub fn variables(
 ) -> Vec<(String, String)> {
     let mut all = foundation(runtime);
     add_those_of(revision, purpose, log_stream, credentials, &mut all);
-    let (name, value) = match runtime.kind {
-        RuntimeKind::Provided => ("AWS_LAMBDA_RUNTIME_API", RUNTIME_API.to_owned()),
-        _ => ("AWS_EXECUTION_ENV", format!("AWS_Lambda_{}", revision.runtime)),
-    };
-    all.push((name.to_owned(), value));
+    if runtime.kind != RuntimeKind::Provided {
+        let environment = format!("AWS_Lambda_{}", revision.runtime);
+        all.push(("AWS_EXECUTION_ENV".to_owned(), environment));
+    }
     add_the_users(revision, &mut all);
     all
 }
@@ -277,7 +277,8 @@ pub(crate) mod tests {
             assert_eq!(seen.get(name).map(String::as_str), Some(want), "{name}");
         }
         assert!(seen["LD_LIBRARY_PATH"].ends_with(":/opt/lib"));
-        assert!(!seen.contains_key("AWS_LAMBDA_RUNTIME_API") && !seen.contains_key("NODE_PATH"));
+        assert_eq!(seen["AWS_LAMBDA_RUNTIME_API"], "127.0.0.1:9001");
+        assert!(!seen.contains_key("NODE_PATH"));
     }
 
     #[test]

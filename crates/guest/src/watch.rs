@@ -14,7 +14,8 @@ use tokio::time::Sleep;
 
 use crate::journal::Journal;
 use crate::pace::Pace;
-use crate::supervisor::{Exit, Supervisor};
+use crate::supervisor::{Exit, News, Supervisor};
+use crate::telemetry::Category;
 
 /// Read from the output at once.
 const READ_BYTES: usize = 16 * 1024;
@@ -35,6 +36,8 @@ pub(crate) struct Watch {
     pub(crate) supervisor: Supervisor,
     pub(crate) journal: Journal,
     output: Option<pipe::Receiver>,
+    /// The output of external extensions; `None` where there are none.
+    extension_output: Option<pipe::Receiver>,
     pace: Pace,
     /// While it lasts no output is read.
     pause: Option<Pin<Box<Sleep>>>,
@@ -49,15 +52,23 @@ pub(crate) enum Waited<T> {
     Deadline,
     /// The runtime has ended before.
     Exited(Exit),
+    /// The extension of this number has.
+    Lost(u8, Exit),
 }
 
 impl Watch {
-    pub(crate) fn open(supervisor: OwnedFd, output: OwnedFd, journal: Journal) -> io::Result<Self> {
-        let output = Some(pipe::Receiver::from_owned_fd(output)?);
+    /// `extension_output` is that of external extensions, when there are any.
+    pub(crate) fn open(
+        supervisor: Supervisor,
+        output: OwnedFd,
+        extension_output: Option<OwnedFd>,
+        journal: Journal,
+    ) -> io::Result<Self> {
         Ok(Self {
-            supervisor: Supervisor::open(supervisor)?,
+            supervisor,
             journal,
-            output,
+            output: Some(pipe::Receiver::from_owned_fd(output)?),
+            extension_output: extension_output.map(pipe::Receiver::from_owned_fd).transpose()?,
             pace: Pace::new(OUTPUT_BURST, OUTPUT_RATE),
             pause: None,
         })
@@ -74,9 +85,9 @@ impl Watch {
         let mut work = pin!(work);
         match self.race(deadline, work.as_mut()).await {
             // It may have answered before it ended.
-            Waited::Exited(exit) => match tokio::time::timeout(GRACE, work).await {
+            ended @ (Waited::Exited(_) | Waited::Lost(..)) => match tokio::time::timeout(GRACE, work).await {
                 Ok(done) => Waited::Done(done),
-                Err(_) => Waited::Exited(exit),
+                Err(_) => ended,
             },
             other => other,
         }
@@ -97,13 +108,45 @@ impl Watch {
             {
                 return Poll::Ready(Waited::Deadline);
             }
-            if let Poll::Ready(exit) = self.supervisor.poll_exit(cx) {
+            self.poll_supervisor(cx);
+            if let Some(exit) = self.supervisor.runtime() {
                 return Poll::Ready(Waited::Exited(exit));
+            }
+            if let Some((number, exit)) = self.supervisor.extensions().first() {
+                return Poll::Ready(Waited::Lost(*number, *exit));
             }
             self.poll_output(cx);
             Poll::Pending
         })
         .await
+    }
+
+    /// Waits until `is_so` of those who have ended, or until the deadline: while an environment is being ended. Says
+    /// whether it became so.
+    pub(crate) async fn until(&mut self, deadline: Instant, is_so: impl Fn(&Supervisor) -> bool) -> bool {
+        let mut timer = pin!(tokio::time::sleep_until(deadline.into()));
+        poll_fn(|cx| {
+            self.poll_supervisor(cx);
+            if is_so(&self.supervisor) {
+                return Poll::Ready(true);
+            }
+            if timer.as_mut().poll(cx).is_ready() || Instant::now() >= deadline {
+                return Poll::Ready(false);
+            }
+            self.poll_output(cx);
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// Takes what pid 1 says; leaves a waker for more.
+    fn poll_supervisor(&mut self, cx: &mut Context<'_>) {
+        while let Poll::Ready(news) = self.supervisor.poll_news(cx) {
+            match news {
+                News::Ended => {}
+                News::Socket(socket) => self.journal.take_socket(socket),
+            }
+        }
     }
 
     /// Reads output until there is none; leaves a waker for more.
@@ -118,58 +161,83 @@ impl Watch {
             }
             self.pause = None;
         }
-        let mut buffer = [MaybeUninit::uninit(); READ_BYTES];
-        for _ in 0..READS {
-            let Some(output) = &mut self.output else {
-                return self.journal.flush();
-            };
-            let mut read = ReadBuf::uninit(&mut buffer);
-            match Pin::new(output).poll_read(cx, &mut read) {
-                Poll::Pending => return self.journal.flush(),
-                Poll::Ready(Ok(())) if !read.filled().is_empty() => {
-                    let lines = self.journal.write(read.filled(), now_ms());
-                    self.pace.spend(read.filled().len(), 1 + lines);
-                }
-                Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
-                // Closed on the other side, or broken: either way nothing more comes.
-                Poll::Ready(_) => self.output = None,
-            }
+        let mut has_more = false;
+        for (output, category) in [
+            (&mut self.output, Category::Function),
+            (&mut self.extension_output, Category::Extension),
+        ] {
+            has_more |= poll_pipe(output, category, &mut self.journal, &mut self.pace, cx);
         }
         self.journal.flush();
-        cx.waker().wake_by_ref();
+        if has_more {
+            cx.waker().wake_by_ref();
+        }
     }
 
     /// Reads what is there of the output without waiting, and takes an unfinished line for a whole one.
     pub(crate) fn take_output(&mut self) {
-        let mut buffer = [MaybeUninit::uninit(); READ_BYTES];
-        let mut taken = 0;
-        while let Some(output) = &self.output
-            && taken < LAST_WORDS_BYTES
-        {
-            match rustix::io::read(output, &mut buffer[..]) {
-                Ok(([], _)) => self.output = None,
-                Ok((bytes, _)) => {
-                    self.journal.write(bytes, now_ms());
-                    taken += bytes.len();
-                }
-                Err(rustix::io::Errno::INTR) => {}
-                Err(rustix::io::Errno::AGAIN) => break,
-                Err(_) => self.output = None,
-            }
+        take_pipe(&mut self.output, Category::Function, &mut self.journal);
+        if self.extension_output.is_some() {
+            take_pipe(&mut self.extension_output, Category::Extension, &mut self.journal);
         }
-        self.journal.finish_line(now_ms());
     }
 
     /// How the runtime has ended; waits a moment for the news. `None`: it is still there.
     pub(crate) async fn exit(&mut self, limit: Duration) -> Option<Exit> {
-        match self
-            .race(Some(Instant::now() + limit), pin!(std::future::pending::<()>()))
-            .await
-        {
-            Waited::Exited(exit) => Some(exit),
-            Waited::Done(()) | Waited::Deadline => None,
+        let deadline = Instant::now() + limit;
+        self.until(deadline, |supervisor| supervisor.runtime().is_some()).await;
+        self.supervisor.runtime()
+    }
+}
+
+/// Reads a pipe a few times; says whether there may be more. Where there is none, a waker is left.
+fn poll_pipe(
+    pipe: &mut Option<pipe::Receiver>,
+    category: Category,
+    journal: &mut Journal,
+    pace: &mut Pace,
+    cx: &mut Context<'_>,
+) -> bool {
+    if pipe.is_none() {
+        return false;
+    }
+    let mut buffer = [MaybeUninit::uninit(); READ_BYTES];
+    for _ in 0..READS {
+        let Some(output) = pipe else { return false };
+        let mut read = ReadBuf::uninit(&mut buffer);
+        match Pin::new(output).poll_read(cx, &mut read) {
+            Poll::Pending => return false,
+            Poll::Ready(Ok(())) if !read.filled().is_empty() => {
+                let lines = journal.write_from(category, read.filled(), now_ms());
+                pace.spend(read.filled().len(), 1 + lines);
+            }
+            Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
+            // Closed on the other side, or broken: either way nothing more comes.
+            Poll::Ready(_) => *pipe = None,
         }
     }
+    true
+}
+
+/// Reads what is there of a pipe without waiting, up to a bound, and takes an unfinished line for a whole one.
+fn take_pipe(pipe: &mut Option<pipe::Receiver>, category: Category, journal: &mut Journal) {
+    let mut buffer = [MaybeUninit::uninit(); READ_BYTES];
+    let mut taken = 0;
+    while let Some(output) = &*pipe
+        && taken < LAST_WORDS_BYTES
+    {
+        match rustix::io::read(output, &mut buffer[..]) {
+            Ok(([], _)) => *pipe = None,
+            Ok((bytes, _)) => {
+                journal.write_from(category, bytes, now_ms());
+                taken += bytes.len();
+            }
+            Err(rustix::io::Errno::INTR) => {}
+            Err(rustix::io::Errno::AGAIN) => break,
+            Err(_) => *pipe = None,
+        }
+    }
+    journal.finish_line_from(category, now_ms());
 }
 
 /// Milliseconds since 1970.

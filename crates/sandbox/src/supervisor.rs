@@ -21,6 +21,9 @@ pub enum Command {
     Terminate,
     /// Kill the runtime, if it runs, and leave the extensions running.
     Kill,
+    /// Make a TCP socket and hand it over unconnected: whoever has it can connect it inside the sandbox, and only there.
+    /// Only once the sandbox is assigned.
+    Socket,
 }
 
 /// A program to be started.
@@ -54,13 +57,18 @@ pub enum Exit {
     Signalled(u8),
 }
 
-/// Pid 1 to server: one of its processes has ended.
+/// Pid 1 to server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Notice {
-    /// Which.
-    pub process: Process,
-    /// How.
-    pub exit: Exit,
+pub enum Notice {
+    /// One of its processes has ended.
+    Ended {
+        /// Which.
+        process: Process,
+        /// How.
+        exit: Exit,
+    },
+    /// A socket that was asked for comes with this packet; without one, none could be made.
+    Socket,
 }
 
 impl Command {
@@ -109,7 +117,7 @@ mod tests {
         #[test]
         fn commands_read_back(arguments in proptest::collection::vec(".{0,20}", 0..4), name in ".{0,20}", value in ".{0,20}") {
             let start = StartCommand { arguments, variables: vec![(name, value)], directory: "/var/task".to_owned() };
-            for command in [Command::Start(start.clone()), Command::Extension(start), Command::Terminate] {
+            for command in [Command::Start(start.clone()), Command::Extension(start), Command::Terminate, Command::Socket] {
                 prop_assert_eq!(Command::decode(&command.encode().unwrap()), Ok(command));
             }
         }

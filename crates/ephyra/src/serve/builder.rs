@@ -1,6 +1,6 @@
 //! Gives the guest room what it needs of the warden: runtimes and built sandboxes.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use ephyra_core::digest::Digest;
 use ephyra_core::environment::LaunchError;
@@ -19,7 +19,7 @@ pub(crate) struct WardenBuilder {
 
 impl WardenBuilder {
     /// `data` is the folder whose `code` holds the unpacked packages.
-    pub(crate) fn new(warden: Warden, data: &std::path::Path) -> Self {
+    pub(crate) fn new(warden: Warden, data: &Path) -> Self {
         Self {
             warden,
             code: data.join("code"),
@@ -64,6 +64,18 @@ impl Builder for WardenBuilder {
         is_in_layer.then_some(Bootstrap::Layer)
     }
 
+    fn extensions(&self, revision: &Revision) -> Vec<String> {
+        let mut names: Vec<String> = revision
+            .layers
+            .iter()
+            .flat_map(|layer| files_in(&self.code.join(layer.to_string()).join("extensions")))
+            .collect();
+        names.sort_unstable();
+        // Of two layers with one name the later covers the earlier.
+        names.dedup();
+        names
+    }
+
     fn build(&self, revision: &Revision, runtime: &Runtime) -> BoxFuture<'static, Result<Sandbox, LaunchError>> {
         let warden = self.warden.clone();
         let blank = Blank {
@@ -88,6 +100,16 @@ impl Builder for WardenBuilder {
             built.await.map_err(|error: CreateError| LaunchError::Sandbox(chain(&error)))
         })
     }
+}
+
+/// The names of what is in a folder and is no folder; none when there is none. A name that is not UTF-8 cannot be
+/// registered, so that nothing of that name is started.
+fn files_in(folder: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    entries
+        .filter(|entry| entry.file_type().is_ok_and(|kind| !kind.is_dir()))
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .collect()
 }
 
 /// An error with its causes, in one line.

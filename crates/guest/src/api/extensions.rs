@@ -3,9 +3,10 @@
 
 use bytes::Bytes;
 use ephyra_core::id::ExtensionId;
+use ephyra_sandbox::supervisor::EXTENSIONS;
 
-/// Extensions of one environment.
-pub(crate) const EXTENSIONS: usize = 10;
+use crate::extensions::launch_error;
+
 /// The longest name, in bytes: what a file system takes as the name of a file.
 pub(crate) const NAME_BYTES: usize = 255;
 
@@ -42,6 +43,16 @@ impl Stage {
             Self::InitError => "InitError",
             Self::ExitError => "ExitError",
             Self::Exited => "Exited",
+        }
+    }
+
+    /// The error type of an environment that an extension has failed in this state.
+    pub(crate) const fn failure_type(self) -> &'static str {
+        match self {
+            Self::LaunchError => "Extension.LaunchError",
+            Self::InitError => "Extension.InitError",
+            Self::ExitError => "Extension.ExitError",
+            Self::Started | Self::Registered | Self::Ready | Self::Running | Self::Exited => "Extension.Crash",
         }
     }
 }
@@ -84,6 +95,13 @@ pub(crate) struct Extension {
     pub(crate) error_type: Option<String>,
     /// The event that it has not fetched yet.
     event: Option<Bytes>,
+}
+
+impl Extension {
+    /// Whether it gets to hear that the environment ends.
+    pub(crate) const fn is_told_of_shutdown(&self) -> bool {
+        self.wanted.shutdown && matches!(self.stage, Stage::Registered | Stage::Ready | Stage::Running)
+    }
 }
 
 /// Why something was refused: 403 with one of AWS's names.
@@ -139,11 +157,11 @@ impl Extensions {
         });
     }
 
-    /// Its program could not be executed.
-    pub(crate) fn launch_failed(&mut self, name: &str, error_type: &str) {
+    /// Its program could not be executed: the errno.
+    pub(crate) fn launch_failed(&mut self, name: &str, errno: i32) {
         if let Some(extension) = self.all.iter_mut().find(|one| one.is_external && one.name == name) {
             extension.stage = Stage::LaunchError;
-            extension.error_type = Some(error_type.to_owned());
+            extension.error_type = Some(launch_error(errno).to_owned());
         }
     }
 
@@ -153,6 +171,7 @@ impl Extensions {
         if name.is_empty() || name.len() > NAME_BYTES || name.chars().any(char::is_control) {
             return Err(Refusal::Name);
         }
+        let is_full = self.all.len() >= EXTENSIONS;
         let known = self.all.iter_mut().find(|extension| extension.name == name);
         let is_external = known.as_ref().is_some_and(|extension| extension.is_external);
         let mut wanted = Wanted::default();
@@ -160,7 +179,12 @@ impl Extensions {
             match event.as_str() {
                 "INVOKE" => wanted.invoke = true,
                 "SHUTDOWN" if is_external => wanted.shutdown = true,
-                "SHUTDOWN" => return Err(Refusal::Event(shortened(event), "internal extensions are not told of it")),
+                "SHUTDOWN" => {
+                    return Err(Refusal::Event(
+                        shortened(event),
+                        "internal extensions are not told of it",
+                    ));
+                }
                 _ => return Err(Refusal::Event(shortened(event), "there is no such event")),
             }
         }
@@ -178,7 +202,7 @@ impl Extensions {
             }),
             _ if self.is_closed => Err(Refusal::Closed),
             Some(_) => Err(Refusal::Registered),
-            None if self.all.len() >= EXTENSIONS => Err(Refusal::TooMany),
+            None if is_full => Err(Refusal::TooMany),
             None => {
                 self.all.push(Extension {
                     id: new,
@@ -345,10 +369,7 @@ mod tests {
         all.launch("ext", id(1));
         assert!(!all.are_registered());
         assert_eq!(all.ask(id(1)), Err(Refusal::Unknown(id(1))), "nobody knows it yet");
-        assert_eq!(
-            all.register("ext", &events(&["INVOKE", "SHUTDOWN"]), id(9)),
-            Ok(id(1))
-        );
+        assert_eq!(all.register("ext", &events(&["INVOKE", "SHUTDOWN"]), id(9)), Ok(id(1)));
         assert!(all.are_registered() && !all.are_ready());
         all.close();
         assert_eq!(all.ask(id(1)), Ok(()));
@@ -372,8 +393,12 @@ mod tests {
         all.launch("ext", id(1));
         assert_eq!(all.register("", &[], id(2)), Err(Refusal::Name));
         assert_eq!(all.register("a\nb", &[], id(2)), Err(Refusal::Name));
-        assert!(matches!(all.register("in", &events(&["SHUTDOWN"]), id(2)), Err(Refusal::Event(name, _)) if name == "SHUTDOWN"));
-        assert!(matches!(all.register("ext", &events(&["LATER"]), id(2)), Err(Refusal::Event(name, _)) if name == "LATER"));
+        assert!(
+            matches!(all.register("in", &events(&["SHUTDOWN"]), id(2)), Err(Refusal::Event(name, _)) if name == "SHUTDOWN")
+        );
+        assert!(
+            matches!(all.register("ext", &events(&["LATER"]), id(2)), Err(Refusal::Event(name, _)) if name == "LATER")
+        );
         assert_eq!(all.register("in", &events(&["INVOKE"]), id(2)), Ok(id(2)));
         assert_eq!(all.register("in", &[], id(3)), Err(Refusal::Registered));
         assert_eq!(all.register("ext", &[], id(3)), Ok(id(1)));
@@ -398,7 +423,8 @@ mod tests {
     fn failures_are_reported_once_and_in_their_time() {
         let mut all = Extensions::default();
         for number in 1..4 {
-            all.register(&number.to_string(), &events(&["INVOKE"]), id(number)).unwrap();
+            all.register(&number.to_string(), &events(&["INVOKE"]), id(number))
+                .unwrap();
         }
         assert_eq!(all.report(id(1), Report::Init, "Extension.Mine"), Ok(true));
         assert_eq!(all.report(id(1), Report::Init, "Extension.Other"), Ok(false));
@@ -416,7 +442,7 @@ mod tests {
         assert_eq!(all.report(id(2), Report::Exit, "X"), Ok(true));
         assert_eq!(all.report(id(9), Report::Exit, "X"), Err(Refusal::Unknown(id(9))));
         all.launch("x", id(5));
-        all.launch_failed("x", "PermissionDenied");
+        all.launch_failed("x", 13);
         all.exited("x");
         assert_eq!(all.iter().last().unwrap().stage, Stage::LaunchError);
     }

@@ -1,9 +1,16 @@
-//! The Lambda Runtime API, for runtimes that bring their own program.
-//! Source: <https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html>.
+//! The APIs that are served into a guest: the Runtime API for runtimes that bring their own program, the Extensions
+//! API and the subscription to telemetry for all.
+//!
+//! Reading order: `state` and `extensions` (what may be said when), `server` (connections), `runtime`, `extension` and
+//! `telemetry` (one API each), `reply`. A guest that opens no connection costs one task that waits.
 
+mod extension;
+pub(crate) mod extensions;
 mod reply;
+mod runtime;
 mod server;
 mod state;
+mod telemetry;
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -11,9 +18,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use ephyra_core::id::RequestId;
+use ephyra_core::id::{ExtensionId, RequestId};
+use ephyra_core::revision::Revision;
 use http::HeaderValue;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
@@ -22,25 +30,42 @@ use crate::channel::{ANSWER_BURST, ANSWER_RATE};
 use crate::frame::Document;
 use crate::pace::Pace;
 use crate::protocol::{Answer, Broken, Delivery};
+use crate::telemetry::SharedHub;
+use extensions::{Extensions, Occasion};
 use state::State;
 
 /// Parts of an answer between the connection and the invocation: enough to keep both at work.
 const MESSAGES: usize = 4;
 
-/// The host's side of one guest's Runtime API.
+/// The host's side of one guest's APIs.
 pub(crate) struct Api {
     shared: Arc<Shared>,
-    messages: mpsc::Receiver<Message>,
     server: JoinHandle<()>,
 }
 
-/// What connections and the invocation share.
+/// The host's side of the Runtime API, for a runtime that speaks it.
+pub(crate) struct RuntimeApi {
+    shared: Arc<Shared>,
+    messages: mpsc::Receiver<Message>,
+    /// What it said before it was asked.
+    first: Option<Message>,
+}
+
+/// What connections and the environment share.
 struct Shared {
     turn: Mutex<Turn>,
     /// Wakes one connection that waits for an event.
     event: Notify,
-    messages: mpsc::Sender<Message>,
+    /// `None` for a runtime that is spoken to in frames.
+    messages: Option<mpsc::Sender<Message>>,
     pace: Mutex<Pace>,
+    extensions: Mutex<Extensions>,
+    /// Wakes the connections of extensions: there may be an event.
+    summons: Notify,
+    /// Wakes the environment: an extension has got somewhere.
+    told: Notify,
+    revision: Arc<Revision>,
+    hub: SharedHub,
 }
 
 impl Shared {
@@ -80,31 +105,125 @@ enum Message {
 }
 
 impl Api {
-    /// Serves the Runtime API on a listener.
-    pub(crate) fn serve(listener: OwnedFd) -> io::Result<Self> {
+    /// Serves the APIs on a listener. A runtime that `speaks` is spoken to by what comes with it.
+    pub(crate) fn serve(
+        listener: OwnedFd,
+        revision: Arc<Revision>,
+        hub: SharedHub,
+        speaks: bool,
+    ) -> io::Result<(Self, Option<RuntimeApi>)> {
         let listener = std::net::TcpListener::from(listener);
         listener.set_nonblocking(true)?;
         let listener = TcpListener::from_std(listener)?;
-        let (sender, messages) = mpsc::channel(MESSAGES);
+        let (sender, receiver) = if speaks {
+            let (sender, receiver) = mpsc::channel(MESSAGES);
+            (Some(sender), Some(receiver))
+        } else {
+            (None, None)
+        };
         let shared = Arc::new(Shared {
             turn: Mutex::new(Turn {
-                state: State::Started,
+                state: if speaks { State::Started } else { State::Framed },
                 event: None,
             }),
             event: Notify::new(),
             messages: sender,
             pace: Mutex::new(Pace::new(ANSWER_BURST, ANSWER_RATE)),
+            extensions: Mutex::default(),
+            summons: Notify::new(),
+            told: Notify::new(),
+            revision,
+            hub,
         });
-        let server = tokio::spawn(server::accept(listener, shared.clone()));
-        Ok(Self {
-            shared,
+        let runtime = receiver.map(|messages| RuntimeApi {
+            shared: Arc::clone(&shared),
             messages,
-            server,
-        })
+            first: None,
+        });
+        let server = tokio::spawn(server::accept(listener, Arc::clone(&shared)));
+        Ok((Self { shared, server }, runtime))
+    }
+
+    /// Counts in external extensions, by the names of their files, whose processes are about to be started.
+    pub(crate) fn expect<'a>(&self, names: impl Iterator<Item = &'a str>) {
+        let mut extensions = self.shared.extensions.lock();
+        for name in names {
+            extensions.launch(name, ExtensionId::new());
+        }
+    }
+
+    /// What is known of the extensions.
+    pub(crate) fn extensions(&self) -> MutexGuard<'_, Extensions> {
+        self.shared.extensions.lock()
+    }
+
+    /// Resolves when it is so of the extensions, or when one of them has failed: then it says which.
+    pub(crate) async fn until(&self, is_so: impl Fn(&Extensions) -> bool) -> Result<(), Fallen> {
+        loop {
+            {
+                let extensions = self.shared.extensions.lock();
+                if let Some(fallen) = extensions.failed() {
+                    return Err(Fallen {
+                        name: fallen.name.clone(),
+                        is_external: fallen.is_external,
+                        error_type: fallen.stage.failure_type(),
+                    });
+                }
+                if is_so(&extensions) {
+                    return Ok(());
+                }
+            }
+            self.shared.told.notified().await;
+        }
+    }
+
+    /// Tells extensions of an invocation.
+    pub(crate) fn summon(&self, delivery: &Delivery<'_>) {
+        self.shared.pace.lock().renew();
+        let event = extension::invoke_event(delivery);
+        self.shared.extensions.lock().summon(Occasion::Invoke, &event);
+        self.shared.summons.notify_waiters();
+    }
+
+    /// Tells extensions of the environment's end.
+    pub(crate) fn dismiss(&self, reason: &str, deadline_ms: u64) {
+        self.shared.pace.lock().renew();
+        let event = extension::shutdown_event(reason, deadline_ms);
+        self.shared.extensions.lock().summon(Occasion::Shutdown, &event);
+        self.shared.summons.notify_waiters();
+    }
+}
+
+/// An extension that has failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Fallen {
+    pub(crate) name: String,
+    pub(crate) is_external: bool,
+    /// In AWS's words.
+    pub(crate) error_type: &'static str,
+}
+
+impl RuntimeApi {
+    /// Resolves when the runtime has said anything, which is kept.
+    pub(crate) async fn heard(&mut self) {
+        if self.first.is_none() {
+            self.first = self.messages.recv().await;
+        }
+    }
+
+    /// The runtime turned out to be spoken to in frames.
+    pub(crate) fn give_up(&self) {
+        self.shared.turn.lock().state = State::Framed;
     }
 
     /// Resolves when the runtime asks for its first event, or says that it cannot.
     pub(crate) async fn ready(&mut self) -> Result<Result<(), Document>, Broken> {
+        self.heard().await;
+        match self.first.take() {
+            Some(Message::Ready) => return Ok(Ok(())),
+            Some(Message::InitError(document)) => return Ok(Err(document)),
+            Some(Message::Answer(_)) | None => {}
+        }
         loop {
             match self.messages.recv().await {
                 Some(Message::Ready) => return Ok(Ok(())),
@@ -113,6 +232,17 @@ impl Api {
                 None => return Err(Broken::Closed),
             }
         }
+    }
+
+    /// Restores a runtime that waits for it, and resolves when it asks for its first event or says that it cannot. One
+    /// that has asked for an event already waits for nothing else.
+    pub(crate) async fn restore(&mut self) -> Result<Result<(), Document>, Broken> {
+        self.shared.pace.lock().renew();
+        if !self.shared.turn.lock().state.restore() {
+            return Ok(Ok(()));
+        }
+        self.shared.event.notify_one();
+        self.ready().await
     }
 
     /// Lays an event out to be fetched.

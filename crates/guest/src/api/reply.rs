@@ -1,4 +1,4 @@
-//! The Runtime API's answers to a runtime.
+//! The answers to runtimes and extensions.
 
 use bytes::Bytes;
 use ephyra_core::limits::SYNC_RESPONSE_BYTES;
@@ -12,20 +12,38 @@ pub(super) type Reply = Response<Full<Bytes>>;
 
 /// A reply of JSON.
 fn json_reply(status: StatusCode, body: &serde_json::Value) -> Reply {
-    let mut reply = Response::new(Full::new(Bytes::from(body.to_string())));
+    let mut reply = json_bytes(Bytes::from(body.to_string()));
     *reply.status_mut() = status;
+    reply
+}
+
+pub(super) fn error(status: StatusCode, error_type: &str, message: &str) -> Reply {
+    json_reply(status, &json!({ "errorMessage": message, "errorType": error_type }))
+}
+
+pub(super) fn forbidden(error_type: &str, message: &str) -> Reply {
+    error(StatusCode::FORBIDDEN, error_type, message)
+}
+
+pub(super) fn ok(body: &serde_json::Value) -> Reply {
+    json_reply(StatusCode::OK, body)
+}
+
+/// A reply of what is JSON already.
+pub(super) fn json_bytes(body: Bytes) -> Reply {
+    let mut reply = Response::new(Full::new(body));
     reply
         .headers_mut()
         .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     reply
 }
 
-fn error(status: StatusCode, error_type: &str, message: &str) -> Reply {
-    json_reply(status, &json!({ "errorMessage": message, "errorType": error_type }))
-}
-
 pub(super) fn accepted() -> Reply {
     json_reply(StatusCode::ACCEPTED, &json!({ "status": "OK" }))
+}
+
+pub(super) fn restored() -> Reply {
+    Response::new(Full::new(Bytes::new()))
 }
 
 pub(super) fn pong() -> Reply {

@@ -9,6 +9,8 @@ pub(crate) enum State {
     Started,
     /// It could not initialise.
     InitError,
+    /// It has initialised and waits to be restored: a template.
+    Template,
     /// It waits for an event.
     Ready,
     /// It has one.
@@ -17,6 +19,8 @@ pub(crate) enum State {
     Responding(RequestId),
     /// Its answer has been read.
     Sent,
+    /// It is spoken to in frames, and nobody has a say here.
+    Framed,
 }
 
 /// Why something was refused.
@@ -30,6 +34,7 @@ pub(crate) enum Refusal {
 
 /// The names of what a runtime wants to become.
 pub(crate) const READY: &str = "Ready";
+pub(crate) const RESTORE: &str = "RestoreReady";
 pub(crate) const RESPONSE: &str = "InvocationResponse";
 pub(crate) const ERROR: &str = "InvocationErrorResponse";
 pub(crate) const INIT_ERROR: &str = "InitError";
@@ -40,8 +45,9 @@ impl State {
         match self {
             Self::Started => "Started",
             Self::InitError => INIT_ERROR,
+            Self::Template => RESTORE,
             Self::Ready => READY,
-            Self::Running(_) => "Running",
+            Self::Running(_) | Self::Framed => "Running",
             Self::Responding(_) => RESPONSE,
             Self::Sent => "RuntimeResponseSentState",
         }
@@ -57,10 +63,36 @@ impl State {
             }
             // A second poll: the first one's client may have given up.
             Self::Ready => Ok(false),
-            Self::InitError | Self::Running(_) | Self::Responding(_) => {
+            Self::InitError | Self::Template | Self::Running(_) | Self::Responding(_) | Self::Framed => {
                 Err(Refusal::Transition { from: *self, to: READY })
             }
         }
+    }
+
+    /// It asks to be restored. Says whether it did not wait for that already.
+    pub(crate) fn await_restore(&mut self) -> Result<bool, Refusal> {
+        match self {
+            // Started ---- restore/next ----> Template
+            Self::Started => {
+                *self = Self::Template;
+                Ok(true)
+            }
+            Self::Template => Ok(false),
+            from => Err(Refusal::Transition {
+                from: *from,
+                to: RESTORE,
+            }),
+        }
+    }
+
+    /// It is restored. Says whether it waited for that.
+    pub(crate) fn restore(&mut self) -> bool {
+        // Template ---- restored ----> Started: its hooks run, and it asks for an event or says that they failed.
+        let is_waiting = *self == Self::Template;
+        if is_waiting {
+            *self = Self::Started;
+        }
+        is_waiting
     }
 
     /// It is handed an event. Says whether it waited for one.

@@ -73,6 +73,7 @@ impl GuestEnvironment {
             Waited::Done(Ok(Err(document))) => Err(Failure::Fatal(document)),
             Waited::Done(Err(broken)) => Err(self.failure_of(broken).await),
             Waited::Exited(exit) => Err(self.failure_of_exit(exit)),
+            Waited::Lost(number, exit) => Err(self.failure_of_lost(number, exit)),
             Waited::Deadline => Err(Failure::Fatal(Document {
                 error_type: TIMEOUT.to_owned(),
                 json: Bytes::from_static(

@@ -21,10 +21,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
+use ephyra_core::revision::LogFormat;
 use parking_lot::Mutex;
 
 use crate::journal::to_time;
 use crate::platform::Event;
+use crate::supervisor::Line;
 use subscriber::Subscriber;
 use subscription::Dialect;
 
@@ -44,13 +46,11 @@ pub(crate) enum Refusal {
     Invalid(String),
 }
 
-/// Asks the sandbox for one more socket.
-pub(crate) type AskForSocket = Box<dyn Fn() -> io::Result<()> + Send + Sync>;
-
 /// All subscribers of an environment, and what happened before they came.
 pub(crate) struct Hub {
     inner: Mutex<Inner>,
-    ask: AskForSocket,
+    /// The way to ask the sandbox for sockets.
+    line: Line,
     /// Whether the function's lines are JSON objects where they can be.
     is_json: bool,
 }
@@ -81,14 +81,14 @@ enum What {
 
 impl Hub {
     /// A hub without subscribers that keeps the past for them.
-    pub(crate) fn new(ask: AskForSocket, is_json: bool) -> Self {
+    pub(crate) fn new(line: Line, format: LogFormat) -> Self {
         Self {
             inner: Mutex::new(Inner {
                 past: Some(Past::default()),
                 subscribers: Vec::new(),
             }),
-            ask,
-            is_json,
+            line,
+            is_json: format == LogFormat::Json,
         }
     }
 
@@ -107,7 +107,9 @@ impl Hub {
                 Err(Refusal::Invalid("the extension has subscribed already".to_owned()))
             };
         }
-        (self.ask)().map_err(|error| Refusal::Invalid(format!("the sandbox gave no socket: {error}")))?;
+        self.line
+            .ask_for_socket()
+            .map_err(|error| Refusal::Invalid(format!("the sandbox gave no socket: {error}")))?;
         let subscriber = Subscriber::new(name.to_owned(), subscription);
         let now = Instant::now();
         for entry in &past.entries {

@@ -6,15 +6,19 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
 use ephyra_core::id::{RequestId, Version};
-use rustix::net::{AddressFamily, SocketType};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use serde_json::{Value, json};
 
 use super::*;
+use crate::supervisor::Supervisor;
 
 const LIMIT: Duration = Duration::from_secs(10);
 
-fn hub() -> Hub {
-    Hub::new(Box::new(|| Ok(())), false)
+/// A hub, and pid 1's end of the line.
+fn hub() -> (Hub, OwnedFd) {
+    let (here, there) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
+    let line = Supervisor::open(here).unwrap().line();
+    (Hub::new(line, LogFormat::Text), there)
 }
 
 fn give_socket(hub: &Hub) {
@@ -112,7 +116,7 @@ async fn next(receiver: Receiver<Heard>) -> (Receiver<Heard>, String, Vec<String
 async fn a_subscriber_hears_what_was_and_what_comes() {
     for reply in [OK, OK_AND_CLOSE] {
         let (port, heard) = subscriber(vec![reply]);
-        let hub = hub();
+        let (hub, _pid_1) = hub();
         hub.platform(start(), 0);
         hub.line(Category::Function, "early", 0);
         hub.subscribe("x", Api::Telemetry, &request(port, &["platform", "function"]), 0)
@@ -141,7 +145,7 @@ async fn a_subscriber_hears_what_was_and_what_comes() {
 #[tokio::test]
 async fn errors_and_broken_connections_are_tried_again() {
     let (port, heard) = subscriber(vec![ERROR, "", OK]);
-    let hub = hub();
+    let (hub, _pid_1) = hub();
     hub.subscribe("x", Api::Logs, &logs(port), 0).unwrap();
     give_socket(&hub);
     let (_, _, types) = next(heard).await;
@@ -161,7 +165,7 @@ fn logs(port: u16) -> Vec<u8> {
 async fn one_that_hangs_loses_records_and_is_told_so() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
-    let hub = hub();
+    let (hub, _pid_1) = hub();
     hub.subscribe("x", Api::Logs, &logs(port), 0).unwrap();
     give_socket(&hub);
     let (mut stream, first) = tokio::task::spawn_blocking(move || {
@@ -194,7 +198,7 @@ async fn one_that_hangs_loses_records_and_is_told_so() {
 async fn tcp_subscribers_get_lines() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
-    let hub = hub();
+    let (hub, _pid_1) = hub();
     let request = json!({
         "schemaVersion": "2022-07-01", "types": ["function", "extension"], "buffering": { "timeoutMs": 30_000 },
         "destination": { "protocol": "TCP", "port": port },
@@ -222,7 +226,7 @@ async fn tcp_subscribers_get_lines() {
 #[tokio::test]
 async fn the_past_is_bounded_and_what_is_missing_of_it_is_told() {
     let (port, heard) = subscriber(vec![OK]);
-    let hub = hub();
+    let (hub, _pid_1) = hub();
     for number in 0..PAST_RECORDS + 5 {
         hub.line(Category::Function, &number.to_string(), 0);
     }

@@ -505,6 +505,7 @@ async fn sights(rig: impl Fn() -> Rig, at_start: (&str, &str)) -> [Value; 2] {
             "AWS_SECRET_ACCESS_KEY",
             "AWS_SESSION_TOKEN",
             "AWS_LAMBDA_LOG_STREAM_NAME",
+            "AWS_LAMBDA_RUNTIME_API",
             "LD_LIBRARY_PATH",
         ] {
             assert!(env.remove(name).is_some(), "{name}");

@@ -140,3 +140,39 @@ async fn node_is_restored_without_being_told() {
     assert_eq!(answer(&execution), json!("snap-start"));
     assert_eq!(execution.measures.cold.unwrap().origin, Origin::Template);
 }
+
+#[tokio::test]
+async fn a_program_of_its_own_asks_to_be_restored() {
+    let rig = Rig {
+        purpose: Purpose::SnapStart,
+        ..Rig::provided(
+            "told = [os.environ['AWS_LAMBDA_INITIALIZATION_TYPE'], call('GET', 'runtime/restore/next')[0]]\n\
+             while True:\n\
+             \x20   id, _, _ = next()\n\
+             \x20   call('POST', f'runtime/invocation/{id}/response', json.dumps(told))\n",
+        )
+    };
+    let environment = rig.launch().await;
+    let (environment, execution) = environment.invoke(rig.invocation("{}")).await;
+    assert_eq!(answer(&execution), json!(["snap-start", 200]));
+    assert!(execution.measures.cold.unwrap().restore > Duration::ZERO);
+    let (_, execution) = environment.unwrap().invoke(rig.invocation("{}")).await;
+    assert_eq!(answer(&execution), json!(["snap-start", 200]));
+}
+
+#[tokio::test]
+async fn a_program_of_its_own_says_that_it_cannot_be_restored() {
+    let rig = Rig {
+        purpose: Purpose::SnapStart,
+        ..Rig::provided(
+            "call('GET', 'runtime/restore/next')\n\
+             call('POST', 'runtime/restore/error', json.dumps({'errorMessage': 'no', 'errorType': 'Runtime.Hook'}),\n\
+             \x20    {'Lambda-Runtime-Function-Error-Type': 'Runtime.Hook'})\n\
+             next()\n",
+        )
+    };
+    let environment = rig.launch().await;
+    let (environment, execution) = environment.invoke(rig.invocation("{}")).await;
+    assert_eq!(failure(&execution).0, "Runtime.Hook");
+    assert!(environment.is_none());
+}

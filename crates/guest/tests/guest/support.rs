@@ -121,6 +121,15 @@ impl Builder for FakeBuilder {
         self.task.join("bootstrap").exists().then_some(Bootstrap::Task)
     }
 
+    fn extensions(&self, _revision: &Revision) -> Vec<String> {
+        let entries = std::fs::read_dir(self.task.join("extensions")).into_iter().flatten();
+        let mut names: Vec<_> = entries
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort_unstable();
+        names
+    }
+
     fn build(&self, _revision: &Revision, _runtime: &Runtime) -> BoxFuture<'static, Result<Sandbox, LaunchError>> {
         let pair = |kind| socketpair(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None).unwrap();
         let (control, inner_control) = pair(SocketType::STREAM);
@@ -128,17 +137,29 @@ impl Builder for FakeBuilder {
         let (output, inner_output) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
-        let (task, shared, native) = (self.task.clone(), self.shared.clone(), self.native);
+        let (extension_output, inner_extension_output) =
+            rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).unwrap();
+        let native = self.native;
+        let first_process = FirstProcess {
+            task: self.task.clone(),
+            api: address,
+            shared: self.shared.clone(),
+            control: Some(inner_control),
+            supervisor: inner_supervisor,
+            output: inner_output,
+            extension_output: inner_extension_output,
+            extensions: Vec::new(),
+        };
         std::thread::spawn(move || match native {
-            Some(guest) => guest(inner_control),
-            None => first_process(&task, &address, &shared, inner_control, &inner_supervisor, inner_output),
+            Some(guest) => guest(first_process.control.unwrap()),
+            None => first_process.run(),
         });
         let sandbox = Sandbox {
             id: EnvironmentId::new(),
             control,
             supervisor,
             output,
-            extension_output: rustix::pipe::pipe().unwrap().0,
+            extension_output,
             listener: listener.into(),
             controls: Box::new(FakeControls(self.shared.clone())),
             built_in: Duration::from_millis(1),
@@ -147,57 +168,117 @@ impl Builder for FakeBuilder {
     }
 }
 
-fn first_process(task: &Path, api: &str, shared: &Shared, control: OwnedFd, supervisor: &OwnedFd, output: OwnedFd) {
-    let mut packet = vec![0; 65536];
-    let Ok((_, length @ 1..)) = rustix::net::recv(supervisor, &mut packet[..], RecvFlags::empty()) else {
-        return;
-    };
-    let Ok(supervisor::Command::Start(command)) = supervisor::Command::decode(&packet[..length]) else {
-        panic!("the first command starts the runtime");
-    };
-    let runtimes = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../runtimes");
-    let place = |text: &str| {
-        text.replace("/var/task", task.to_str().unwrap())
-            .replace(
-                "/var/runtime/bootstrap.py",
-                runtimes.join("python/bootstrap.py").to_str().unwrap(),
-            )
-            .replace(
-                "/var/runtime/index.js",
-                runtimes.join("node/index.js").to_str().unwrap(),
-            )
-            .replace("127.0.0.1:9001", api)
-    };
-    let arguments: Vec<String> = command.arguments.iter().map(|argument| place(argument)).collect();
-    let exit = if Path::new(&arguments[0]).exists() {
+/// What plays a sandbox's pid 1.
+struct FirstProcess {
+    task: PathBuf,
+    api: String,
+    shared: Arc<Shared>,
+    control: Option<OwnedFd>,
+    supervisor: OwnedFd,
+    output: OwnedFd,
+    extension_output: OwnedFd,
+    /// The process groups of extensions.
+    extensions: Vec<i32>,
+}
+
+impl FirstProcess {
+    /// Until the host has gone.
+    fn run(mut self) {
+        let mut packet = vec![0; 65536];
+        while let Ok((_, length @ 1..)) = rustix::net::recv(&self.supervisor, &mut packet[..], RecvFlags::empty()) {
+            match supervisor::Command::decode(&packet[..length]).unwrap() {
+                supervisor::Command::Start(command) => {
+                    let control = self.control.take().expect("the runtime is started once");
+                    let output = self.output.as_fd().try_clone_to_owned().unwrap();
+                    let group = self.start(&command, supervisor::Process::Runtime, control, output);
+                    self.shared.group.store(group, Ordering::SeqCst);
+                }
+                supervisor::Command::Extension(command) => {
+                    let null = std::fs::File::open("/dev/null").unwrap().into();
+                    let output = self.extension_output.as_fd().try_clone_to_owned().unwrap();
+                    let number = self.extensions.len().try_into().unwrap();
+                    let group = self.start(&command, supervisor::Process::Extension(number), null, output);
+                    self.extensions.push(group);
+                }
+                supervisor::Command::Terminate => kill(self.shared.group.load(Ordering::SeqCst), Signal::TERM),
+                supervisor::Command::Kill => kill(self.shared.group.load(Ordering::SeqCst), Signal::KILL),
+                supervisor::Command::Socket => {
+                    let socket = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+                    let packet = Notice::Socket.encode().unwrap();
+                    let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+                    let mut control = rustix::net::SendAncillaryBuffer::new(&mut space);
+                    let sockets = [socket.as_fd()];
+                    assert!(control.push(rustix::net::SendAncillaryMessage::ScmRights(&sockets)));
+                    let parts = [io::IoSlice::new(&packet)];
+                    rustix::net::sendmsg(&self.supervisor, &parts, &mut control, SendFlags::NOSIGNAL).unwrap();
+                }
+            }
+        }
+        for group in self.extensions {
+            kill(group, Signal::KILL);
+        }
+    }
+
+    /// Starts a program, tells of its end, and returns its process group.
+    fn start(
+        &self,
+        command: &supervisor::StartCommand,
+        process: supervisor::Process,
+        input: OwnedFd,
+        output: OwnedFd,
+    ) -> i32 {
+        let supervisor = self.supervisor.as_fd().try_clone_to_owned().unwrap();
+        let tell = move |exit| {
+            let notice = Notice::Ended { process, exit };
+            let _host_has_gone = rustix::net::send(&supervisor, &notice.encode().unwrap(), SendFlags::NOSIGNAL);
+        };
+        let arguments: Vec<String> = command.arguments.iter().map(|argument| self.place(argument)).collect();
+        if !Path::new(&arguments[0]).exists() {
+            tell(Exit::ExecFailed(2));
+            return 0;
+        }
         let error_output = output.as_fd().try_clone_to_owned().unwrap();
         let mut child = Command::new("/bin/sh")
             .args(["-c", "exec 3<&0 0</dev/null; exec \"$@\"", "sh"])
             .args(&arguments)
             .env_clear()
-            .envs(command.variables.iter().map(|(name, value)| (name, place(value))))
+            .envs(command.variables.iter().map(|(name, value)| (name, self.place(value))))
             .env("LD_LIBRARY_PATH", "")
-            .current_dir(task)
-            .stdin(Stdio::from(control))
+            .current_dir(&self.task)
+            .stdin(Stdio::from(input))
             .stdout(Stdio::from(output))
             .stderr(Stdio::from(error_output))
             .process_group(0)
             .spawn()
             .unwrap();
-        shared.group.store(child.id().try_into().unwrap(), Ordering::SeqCst);
-        let status = child.wait().unwrap();
-        match status.signal() {
-            Some(signal) => Exit::Signalled(signal.try_into().unwrap()),
-            None => Exit::Exited(status.code().unwrap().try_into().unwrap()),
-        }
-    } else {
-        Exit::ExecFailed(2)
-    };
-    let notice = Notice {
-        process: supervisor::Process::Runtime,
-        exit,
-    };
-    let _host_has_gone = rustix::net::send(supervisor, &notice.encode().unwrap(), SendFlags::NOSIGNAL);
+        let group = child.id().try_into().unwrap();
+        std::thread::spawn(move || {
+            let status = child.wait().unwrap();
+            tell(match status.signal() {
+                Some(signal) => Exit::Signalled(signal.try_into().unwrap()),
+                None => Exit::Exited(status.code().unwrap().try_into().unwrap()),
+            });
+        });
+        group
+    }
+
+    fn place(&self, text: &str) -> String {
+        let runtimes = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../runtimes");
+        let task = self.task.to_str().unwrap();
+        let bootstrap = runtimes.join("python/bootstrap.py");
+        let index = runtimes.join("node/index.js");
+        text.replace("/var/task", task)
+            .replace("/opt/extensions", &format!("{task}/extensions"))
+            .replace("/var/runtime/bootstrap.py", bootstrap.to_str().unwrap())
+            .replace("/var/runtime/index.js", index.to_str().unwrap())
+            .replace("127.0.0.1:9001", &self.api)
+    }
+}
+
+fn kill(group: i32, signal: Signal) {
+    if let Some(group) = Pid::from_raw(group) {
+        let _gone_already = rustix::process::kill_process_group(group, signal);
+    }
 }
 
 /// A function and the means to run it.

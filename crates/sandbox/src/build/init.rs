@@ -14,6 +14,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use ephyra_sys::descriptor::close_all_except;
 use ephyra_sys::signal::SignalFd;
 use rustix::event::{PollFd, PollFlags, poll};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, kill_process};
 
 use super::lockdown::{Reach, Rights};
@@ -201,6 +202,7 @@ impl<'a> Init<'a> {
             Command::Extension(command) => self.start_extension(&command)?,
             Command::Terminate => self.signal(Signal::TERM)?,
             Command::Kill => self.signal(Signal::KILL)?,
+            Command::Socket => self.give_socket()?,
         }
         Ok(true)
     }
@@ -240,6 +242,17 @@ impl<'a> Init<'a> {
             }
         }
         Ok(())
+    }
+
+    /// A socket stays in the network namespace that it was made in, whoever connects it.
+    fn give_socket(&self) -> io::Result<()> {
+        if !matches!(self.phase, Phase::Assigned) {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        let socket = socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None).ok();
+        let descriptors: Vec<_> = socket.iter().map(AsFd::as_fd).collect();
+        let bytes = Notice::Socket.encode().map_err(io::Error::other)?;
+        packet::send(&self.supervisor, &bytes, &descriptors, false)
     }
 
     /// A process that was not reaped still has its number, so that no other can be meant.
@@ -284,7 +297,7 @@ impl<'a> Init<'a> {
     }
 
     fn notify(&self, process: Process, exit: Exit) -> io::Result<()> {
-        let bytes = Notice { process, exit }.encode().map_err(io::Error::other)?;
+        let bytes = Notice::Ended { process, exit }.encode().map_err(io::Error::other)?;
         packet::send(&self.supervisor, &bytes, &[], false)
     }
 }

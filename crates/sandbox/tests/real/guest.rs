@@ -171,15 +171,15 @@ impl Guest {
         let output = String::from_utf8_lossy(&bytes).into_owned();
         read.unwrap_or_else(|_| panic!("the guest does not end; so far: {output}"))
             .expect("a pipe");
-        let notice = self.notice().await;
-        assert!(
-            notice.is_none_or(|notice| notice.process == Process::Runtime),
-            "{notice:?}"
-        );
-        Ended {
-            exit: notice.map(|notice| notice.exit),
-            output,
-        }
+        let exit = match self.notice().await {
+            None => None,
+            Some(Notice::Ended {
+                process: Process::Runtime,
+                exit,
+            }) => Some(exit),
+            Some(other) => panic!("{other:?}"),
+        };
+        Ended { exit, output }
     }
 
     /// Has pid 1 do something.
@@ -196,6 +196,27 @@ impl Guest {
             .expect("in time");
         let length = received.ok().filter(|&length| length > 0)?;
         Some(Notice::decode(&packet[..length]).expect("a notice"))
+    }
+
+    /// Asks pid 1 for a socket.
+    pub(crate) async fn socket(&mut self) -> OwnedFd {
+        use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
+        self.command(&Command::Socket).await;
+        tokio::time::timeout(LIMIT, self.supervisor.readable())
+            .await
+            .expect("in time")
+            .expect("pid 1 lives");
+        let mut packet = [0; 64];
+        let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut control = RecvAncillaryBuffer::new(&mut space);
+        let parts = &mut [std::io::IoSliceMut::new(&mut packet)];
+        let received = recvmsg(&self.supervisor, parts, &mut control, RecvFlags::CMSG_CLOEXEC).expect("a packet");
+        assert_eq!(Notice::decode(&packet[..received.bytes]), Ok(Notice::Socket));
+        let mut descriptors = control.drain().filter_map(|message| match message {
+            RecvAncillaryMessage::ScmRights(descriptors) => Some(descriptors),
+            _ => None,
+        });
+        descriptors.next().and_then(|mut all| all.next()).expect("a socket")
     }
 
     /// Ends it and waits until nothing is left.

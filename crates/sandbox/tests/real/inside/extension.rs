@@ -33,7 +33,7 @@ async fn runtime(guest: &mut Guest, script: &str) {
 }
 
 fn notice(process: Process, exit: Exit) -> Option<Notice> {
-    Some(Notice { process, exit })
+    Some(Notice::Ended { process, exit })
 }
 
 async fn line_of(guest: &mut Guest) -> String {
@@ -101,7 +101,10 @@ async fn extensions_outlive_the_runtime(server: Server) {
     extension(&mut guest, "kill -USR1 2; exit 0").await;
     let told = line_of(&mut guest).await;
     assert_eq!(told, "told\n");
-    let mut ended = [guest.notice().await, guest.notice().await].map(|notice| notice.unwrap().process);
+    let mut ended = [guest.notice().await, guest.notice().await].map(|notice| match notice {
+        Some(Notice::Ended { process, .. }) => process,
+        other => panic!("{other:?}"),
+    });
     ended.sort_by_key(|process| *process == Process::Extension(1));
     assert_eq!(ended, [Process::Extension(0), Process::Extension(1)]);
     // With the last of them all is over.

@@ -1,8 +1,10 @@
 //! Running, freezing, measuring and ending.
 
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
 use ephyra_sandbox::supervisor::Exit;
+use rustix::net::{RecvFlags, SendFlags};
 
 use super::{Case, Server, cases};
 use crate::guest::{Spec, python, runtime, start};
@@ -20,6 +22,7 @@ pub(super) const CASES: &[Case] = cases![
     too_much_memory_ends_the_runtime,
     nothing_of_a_guest_outlives_its_runtime,
     the_end_of_the_supervisor_ends_the_guest,
+    a_socket_from_inside_is_connected_from_outside,
 ];
 
 async fn the_control_stream_goes_both_ways(server: Server) {
@@ -217,5 +220,33 @@ async fn the_end_of_the_supervisor_ends_the_guest(server: Server) {
     let read = tokio::io::AsyncReadExt::read(&mut guest.control, &mut byte);
     let read = tokio::time::timeout(crate::guest::LIMIT, read).await.unwrap();
     assert!(matches!(read, Ok(0) | Err(_)));
+    guest.end().await;
+}
+
+async fn a_socket_from_inside_is_connected_from_outside(server: Server) {
+    let mut guest = server
+        .python(
+            "import socket
+listener = socket.create_server(('127.0.0.1', 8080))
+control = socket.socket(fileno=3)
+for _ in range(2):
+    control.sendall(b'listening\\n')
+    connection, _ = listener.accept()
+    connection.sendall(connection.recv(5).upper())
+    connection.close()",
+        )
+        .await;
+    let socket = guest.socket().await;
+    let port = |port| SocketAddrV4::new(Ipv4Addr::LOCALHOST, port);
+    for _ in 0..2 {
+        assert_eq!(guest.hear().await, "listening");
+        rustix::net::connect_unspec(&socket).unwrap();
+        rustix::net::connect(&socket, &port(8080)).unwrap();
+        rustix::net::send(&socket, b"hello", SendFlags::empty()).unwrap();
+        let mut heard = [0; 5];
+        rustix::net::recv(&socket, &mut heard[..], RecvFlags::WAITALL).unwrap();
+        assert_eq!(&heard, b"HELLO");
+    }
+    assert_eq!(guest.ended().await.exit, Some(Exit::Exited(0)));
     guest.end().await;
 }
