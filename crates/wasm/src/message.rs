@@ -9,6 +9,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use ephyra_core::digest::Digest;
 use serde::{Deserialize, Serialize};
 
+use crate::artefact::Artefact;
 use crate::frame::Frame;
 
 /// This protocol's version, said in [`FromHost::Hello`].
@@ -103,7 +104,7 @@ pub enum ToHost {
         /// Its number from now on.
         module: u32,
         /// The name of its file.
-        artefact: Digest,
+        artefact: Artefact,
     },
     /// Forgets a module; calls of it that run go on.
     Unload {
@@ -285,7 +286,11 @@ impl ToHost {
     /// The message as a frame.
     pub fn encode(self) -> Outgoing {
         match self {
-            Self::Load { module, artefact } => Outgoing::new(LOAD, module, BytesMut::from(&artefact.as_bytes()[..])),
+            Self::Load { module, artefact } => {
+                let mut small = BytesMut::from(&artefact.package.as_bytes()[..]);
+                small.put_slice(artefact.entry.as_bytes());
+                Outgoing::new(LOAD, module, small)
+            }
             Self::Unload { module } => Outgoing::new(UNLOAD, module, BytesMut::new()),
             Self::Call { call, body } => {
                 let head = encoded(&body.head);
@@ -316,9 +321,14 @@ impl ToHost {
         let broken = MessageError::Body { kind };
         match kind {
             LOAD => {
-                let bytes: [u8; 32] = body[..].try_into().map_err(|_| broken)?;
-                let (module, artefact) = (id, Digest::from_bytes(bytes));
-                Ok(Self::Load { module, artefact })
+                let bytes: [u8; 64] = body[..].try_into().map_err(|_| broken)?;
+                let (package, entry) = bytes.split_at(32);
+                let digest = |bytes: &[u8]| Digest::from_bytes(bytes.try_into().unwrap_or_default());
+                let artefact = Artefact {
+                    package: digest(package),
+                    entry: digest(entry),
+                };
+                Ok(Self::Load { module: id, artefact })
             }
             UNLOAD if body.is_empty() => Ok(Self::Unload { module: id }),
             CALL => {
@@ -444,9 +454,10 @@ mod tests {
             invoked_arn: text,
         });
         prop_oneof![
-            (any::<u32>(), any::<[u8; 32]>()).prop_map(|(module, digest)| ToHost::Load {
-                module,
-                artefact: Digest::from_bytes(digest)
+            (any::<u32>(), any::<[[u8; 32]; 2]>()).prop_map(|(module, digests)| {
+                let [package, entry] = digests.map(Digest::from_bytes);
+                let artefact = Artefact { package, entry };
+                ToHost::Load { module, artefact }
             }),
             any::<u32>().prop_map(|module| ToHost::Unload { module }),
             (any::<u32>(), head, bytes(), bytes()).prop_map(|(call, head, setting, payload)| ToHost::Call {

@@ -3,7 +3,7 @@
 use wasmtime::{Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
 
 /// Calls that run at once in one host; the server lets no more in.
-pub const CALLS: u32 = 1000;
+pub const CALLS: u32 = crate::platform::CALLS;
 /// The largest linear memory of one module: what 32 bits can name.
 const MEMORY_BYTES: usize = 4 << 30;
 /// Core instances, tables and memories of one component. What JavaScript compiles to has five, three and one.

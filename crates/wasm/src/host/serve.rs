@@ -10,7 +10,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use ephyra_core::digest::Digest;
 use parking_lot::Mutex;
 use tokio::net::UnixStream;
 use tokio::runtime::{Builder, Handle, Runtime};
@@ -24,6 +23,7 @@ use super::meter::{Cancel, Metered, Turn};
 use super::program::{Linkers, Program};
 use super::ticker::Ticker;
 use super::{HostError, HostOptions};
+use crate::artefact::Artefact;
 use crate::frame;
 use crate::message::{Call, Done, Ended, Flow, FromHost, Setting, ToHost, VERSION, bounded};
 use crate::outbox::Outbox;
@@ -49,7 +49,7 @@ struct Host {
 
 /// A module, mapped at its first call.
 struct Registered {
-    artefact: Digest,
+    artefact: Artefact,
     program: OnceCell<Result<Program, String>>,
 }
 

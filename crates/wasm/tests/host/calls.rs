@@ -1,5 +1,6 @@
 use bytes::Bytes;
 use ephyra_core::digest::Digest;
+use ephyra_wasm::artefact::Artefact;
 use ephyra_wasm::message::{CREDIT, Ended, FromHost, Outgoing, PIECE, ToHost};
 
 use crate::client::{Client, Order};
@@ -168,7 +169,10 @@ fn a_streamed_answer_of_nothing_has_a_head_and_a_failure_has_none() {
 #[test]
 fn a_module_that_is_missing_or_broken_is_told() {
     let mut client = Client::start();
-    let module = client.register(Digest::of(b"missing"));
+    let module = client.register(Artefact {
+        package: Digest::of(b"missing"),
+        entry: Digest::of(b"app"),
+    });
     assert!(matches!(
         client.call(module, &Order::default()).done.outcome,
         Ended::Unloadable(_)

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use ephyra_core::digest::Digest;
+use ephyra_wasm::artefact::Artefact;
 use ephyra_wasm::frame::{self, Frame};
 use ephyra_wasm::host::{self, HostError, HostOptions};
 use ephyra_wasm::message::{Call, CallHead, Done, Ended, Flow, FromHost, Outgoing, PIECE, Setting, ToHost};
@@ -21,7 +22,7 @@ pub(crate) struct Client {
     folder: tempfile::TempDir,
     host: Option<std::thread::JoinHandle<Result<(), HostError>>>,
     next: u32,
-    modules: HashMap<Digest, u32>,
+    modules: HashMap<Artefact, u32>,
 }
 
 /// All that a call has said.
@@ -115,12 +116,15 @@ impl Client {
     /// Compiles a module and registers it.
     pub(crate) fn load(&mut self, wat: &str) -> u32 {
         let artefact = host::compile::compile(&::wat::parse_str(wat).unwrap()).unwrap();
-        let digest = Digest::of(&artefact);
-        std::fs::write(self.folder.path().join(digest.to_string()), artefact).unwrap();
-        self.register(digest)
+        let name = Artefact {
+            package: Digest::of(&artefact),
+            entry: Digest::of(b"app"),
+        };
+        std::fs::write(self.folder.path().join(name.to_string()), artefact).unwrap();
+        self.register(name)
     }
 
-    pub(crate) fn register(&mut self, artefact: Digest) -> u32 {
+    pub(crate) fn register(&mut self, artefact: Artefact) -> u32 {
         let module = u32::try_from(self.modules.len()).unwrap();
         let module = *self.modules.entry(artefact).or_insert(module);
         self.send(ToHost::Load { module, artefact });
