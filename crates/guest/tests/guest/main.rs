@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test panics by design")]
 
 mod api;
+mod extensions;
 mod lifecycle;
 mod node;
 mod python;
