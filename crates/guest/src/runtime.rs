@@ -74,7 +74,11 @@ macro_rules! asset {
 pub const fn assets() -> &'static [Asset] {
     &[
         asset!(Python, "python", "bootstrap.py"),
+        asset!(Python, "python", "zygote.py"),
         asset!(Python, "python", "ephyra_runtime/__init__.py"),
+        asset!(Python, "python", "ephyra_runtime/enter.py"),
+        asset!(Python, "python", "ephyra_runtime/renew.py"),
+        asset!(Python, "python", "ephyra_runtime/zygote.py"),
         asset!(Python, "python", "ephyra_runtime/loop.py"),
         asset!(Python, "python", "ephyra_runtime/faults.py"),
         asset!(Python, "python", "ephyra_runtime/logs.py"),

@@ -27,7 +27,7 @@ use crate::protocol::Step;
 use crate::seccomp::Filter;
 use crate::skeleton::HOST_NAME;
 
-pub(crate) use lockdown::{Reach, become_user, landlock};
+pub(crate) use lockdown::{Reach, become_user, bound_capabilities, end_with_parent, landlock, limits};
 pub(crate) use order::{BuildReport, Mounts, Order, give};
 pub(crate) use root::enter;
 
@@ -214,7 +214,7 @@ fn build(blueprint: &Blueprint<'_>) -> Result<OwnedFd, Failure> {
 }
 
 /// Where the platform itself runs with a higher score already, that one stays: lowering it takes a privilege.
-fn raise_oom_score() -> io::Result<()> {
+pub(crate) fn raise_oom_score() -> io::Result<()> {
     match std::fs::write("/proc/self/oom_score_adj", OOM_SCORE) {
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
         result => result,
@@ -222,7 +222,7 @@ fn raise_oom_score() -> io::Result<()> {
 }
 
 /// Takes the warden's standard streams away.
-fn silence() -> io::Result<()> {
+pub(crate) fn silence() -> io::Result<()> {
     let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
     (0..=2).try_for_each(|number| place(null.as_fd(), number))
 }

@@ -206,7 +206,7 @@ impl Files {
 }
 
 /// The groups of one data folder.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum Tree {
     /// Version 1.
     V1(v1::Tree),

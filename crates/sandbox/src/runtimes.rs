@@ -51,6 +51,8 @@ pub struct Runtime {
     pub mounts: Vec<PathBuf>,
     /// Its `javac`; `None` for a JRE, which has none, and for other families.
     pub compiler: Option<PathBuf>,
+    /// Whether it can be forked into sandboxes by a process that has booted it once: Python that has `ctypes`.
+    pub has_zygote: bool,
 }
 
 /// Where to look, and as whom.
@@ -190,6 +192,7 @@ fn choose(answers: Vec<Answer>, home: Option<&Path>) -> Vec<Runtime> {
         version: String::new(),
         mounts: Vec::new(),
         compiler: None,
+        has_zygote: false,
     });
     best.into_values().map(|(_, runtime)| runtime).chain(provided).collect()
 }
@@ -241,6 +244,7 @@ fn runtime_of(answer: Answer, home: Option<&Path>) -> Option<(Key, u32, Runtime)
         patch
     };
     let runtime = Runtime {
+        has_zygote: answer.has_zygote,
         identifier,
         kind: answer.kind,
         executable: answer.executable,
@@ -318,6 +322,7 @@ mod tests {
             executable: executable.into(),
             prefix: prefix.into(),
             version: version.into(),
+            has_zygote: false,
         }
     }
 

@@ -7,7 +7,7 @@ mod program;
 
 use std::collections::BTreeMap;
 
-use seccompiler::BpfProgram;
+use seccompiler::{BpfProgram, sock_filter};
 
 use allowed::{ALLOWED, CLONE_NAMESPACES, Group, NETLINK_PROTOCOLS, PRCTL_OPTIONS, REFUSED, REFUSED_IOCTLS, SOCKETS};
 use program::{Condition, ProgramError, Verdict};
@@ -43,6 +43,17 @@ impl Filter {
     /// Puts this process under the filter, for ever and with all that it starts. Sets `no_new_privs` too.
     pub(crate) fn apply(&self) -> Result<(), FilterError> {
         seccompiler::apply_filter(&self.program).map_err(FilterError::Apply)
+    }
+
+    /// The program as the kernel takes it, `struct sock_filter` in this machine's byte order: for a process that is not
+    /// a copy of this one and applies it itself.
+    pub(crate) fn encoded(&self) -> Vec<u8> {
+        let encode = |instruction: &sock_filter| {
+            let [a, b] = instruction.code.to_ne_bytes();
+            let [c, d, e, f] = instruction.k.to_ne_bytes();
+            [a, b, instruction.jt, instruction.jf, c, d, e, f]
+        };
+        self.program.iter().flat_map(encode).collect()
     }
 }
 

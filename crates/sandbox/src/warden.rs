@@ -27,7 +27,8 @@ use crate::packet;
 use crate::runtimes::{Runtime, Search, discover};
 use crate::seccomp::Filter;
 use crate::skeleton::{RuntimeFiles, SkeletonError};
-use crate::zygote::Zygotes;
+use crate::supervisor::StartCommand;
+use crate::zygote::{Setting, Zygotes};
 
 pub use data::{DataError, MARKER};
 pub(crate) use scratch::probe as probe_tmp;
@@ -59,6 +60,10 @@ pub struct Options {
     pub runtime_paths: Vec<PathBuf>,
     /// What is put into `/var/runtime` of each family.
     pub files: RuntimeFiles,
+    /// How the zygote of a runtime is started, where the runtime has one: its interpreter with a program of `files`.
+    pub zygote: fn(&Runtime) -> Option<StartCommand>,
+    /// The modules that zygotes import before their first fork.
+    pub zygote_modules: Vec<String>,
     /// The pieces of isolation to go without.
     pub weaker: BTreeSet<Piece>,
     /// The control group below which the platform makes its own, from the root of the hierarchies.
@@ -75,6 +80,8 @@ impl Options {
             uid_base: UID_BASE,
             runtime_paths: Vec::new(),
             files: RuntimeFiles::new(),
+            zygote: |_| None,
+            zygote_modules: Vec::new(),
             weaker: BTreeSet::new(),
             cgroup_parent: PathBuf::from("/"),
             drain: Duration::from_secs(30),
@@ -217,7 +224,15 @@ pub fn start(options: Options, serve: impl FnOnce(ServerSide) -> i32) -> Result<
     };
     let folders = folders::Folders::open(&stage, users.server(), pieces.contains(&Piece::Overlayfs))
         .during("opening the packages")?;
-    let zygotes = Zygotes::new(&side.runtimes);
+    let setting = Setting {
+        pieces: pieces.clone(),
+        filter: filter.clone(),
+        tree: groups.tree().cloned(),
+        mount_point: stage.mount_point.clone(),
+        skeletons: stage.skeletons.clone(),
+        modules: options.zygote_modules.clone(),
+    };
+    let zygotes = Zygotes::new(setting, side.runtimes.iter().map(options.zygote).collect());
     let runtimes = side.runtimes.len();
     let pivots = pieces.contains(&Piece::PivotRoot);
     let mut parts = Some((socket, signals, groups, stage, folders, data, scratch));

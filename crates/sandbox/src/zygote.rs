@@ -3,19 +3,42 @@
 //! A zygote is asked for a fork by its [`Seat`]: everything that the new process enters or becomes. It answers with the
 //! process's number in the sandbox, or why there is none. The warden never waits for it: requests go out, answers come
 //! in at [`Zygotes::take`], and one that does not come ends the sandbox at its deadline.
+//!
+//! A zygote starts when it is first needed, and is replaced after a time or a number of forks: the place of everything
+//! in its memory and the secret of its hashes are those of all its forks. Its successor boots before it goes. Read
+//! `message` (what is said), `process` (what one is), then this.
 
+mod message;
+mod process;
+
+use std::collections::HashMap;
 use std::io;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
 
 use ephyra_core::id::EnvironmentId;
 use ephyra_sys::clone::Namespaces;
-use rustix::process::Pid;
+use rustix::process::{Pid, Signal, kill_process};
 
-use crate::runtimes::Runtime;
+use crate::packet::{self, Received};
+use crate::supervisor::StartCommand;
+use message::Answer;
+
+pub(crate) use process::Setting;
+
+/// How many forks a zygote makes before it is replaced.
+const FORKS: u32 = 10_000;
+/// How old a zygote gets before it is replaced, at the next fork that is asked of it.
+const AGE: Duration = Duration::from_secs(3600);
+/// How long a zygote that has failed to boot is left alone; twice as long for each time that it has failed before.
+const PAUSE: Duration = Duration::from_millis(250);
+/// The longest that it is left alone.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// One that ends sooner than this after it was started has failed, whether it had booted or not.
+const SOON: Duration = Duration::from_secs(1);
 
 /// What a forked runtime is put into. All descriptors are close-on-exec and end with the seat.
 #[derive(Debug)]
-#[expect(dead_code, reason = "no runtime has a zygote yet that would read it")]
 pub(crate) struct Seat {
     /// The sandbox, by which the answer names it.
     pub(crate) id: EnvironmentId,
@@ -42,7 +65,6 @@ pub(crate) struct Seat {
 
 /// How a control group is joined.
 #[derive(Debug)]
-#[expect(dead_code, reason = "no runtime has a zygote yet that would read it")]
 pub(crate) enum Entry {
     /// There is none.
     None,
@@ -63,41 +85,262 @@ pub(crate) struct Spawned {
 }
 
 /// All zygotes.
-#[derive(Debug, Default)]
-pub(crate) struct Zygotes {}
+#[derive(Debug)]
+pub(crate) struct Zygotes {
+    setting: Setting,
+    /// By the runtime's index in the warden's list.
+    families: Vec<Family>,
+    /// Those that were replaced or have ended, as long as answers may come.
+    leaving: Vec<Zygote>,
+    /// Those that have not been reaped yet, with their control group.
+    groups: HashMap<Pid, String>,
+    /// How many have been started.
+    made: u64,
+}
+
+/// The zygotes of one runtime.
+#[derive(Debug)]
+struct Family {
+    /// How one is started; `None` where the runtime has none.
+    command: Option<StartCommand>,
+    current: Option<Zygote>,
+    /// The successor, which is booting.
+    next: Option<Zygote>,
+    /// How many have failed, one after the other.
+    failures: u32,
+    not_before: Option<Instant>,
+}
+
+#[derive(Debug)]
+struct Zygote {
+    /// `None` when it has ended.
+    pid: Option<Pid>,
+    socket: OwnedFd,
+    /// What it says to people, which is only ever why it has ended.
+    output: OwnedFd,
+    is_booted: bool,
+    /// Whether nobody holds the other end of its socket any more.
+    is_closed: bool,
+    /// The seats that it has not answered.
+    asked: Vec<EnvironmentId>,
+    forks: u32,
+    born: Instant,
+}
 
 impl Zygotes {
-    /// No zygote is started yet.
-    pub(crate) fn new(_runtimes: &[Runtime]) -> Self {
-        Self::default()
+    /// No zygote is started yet. `commands` are those of the warden's list of runtimes, where they have one.
+    pub(crate) fn new(setting: Setting, commands: Vec<Option<StartCommand>>) -> Self {
+        let family = |command| Family {
+            command,
+            current: None,
+            next: None,
+            failures: 0,
+            not_before: None,
+        };
+        Self {
+            setting,
+            families: commands.into_iter().map(family).collect(),
+            leaving: Vec::new(),
+            groups: HashMap::new(),
+            made: 0,
+        }
     }
 
     /// Whether there is a zygote for this runtime of the warden's list.
-    pub(crate) fn has(&self, _runtime: u16) -> bool {
-        false
+    pub(crate) fn has(&self, runtime: u16) -> bool {
+        let family = self.families.get(usize::from(runtime));
+        family.is_some_and(|family| family.command.is_some())
     }
 
-    /// Asks a zygote for a process. Never waits; starts the zygote when it is not running.
-    pub(crate) fn spawn(&mut self, _seat: Seat) -> io::Result<()> {
-        Err(io::ErrorKind::Unsupported.into())
+    /// Asks a zygote for a process. Never waits; starts the zygote when it is not running, and its successor when it is
+    /// to be replaced. An error when it was started and has failed a moment ago.
+    pub(crate) fn spawn(&mut self, seat: &Seat, now: Instant) -> io::Result<()> {
+        let index = usize::from(seat.runtime);
+        let family = self.families.get(index).ok_or(io::ErrorKind::Unsupported)?;
+        if family.current.as_ref().is_none_or(|current| current.is_closed) {
+            if family.not_before.is_some_and(|at| now < at) {
+                let text = format!(
+                    "the zygote has failed {} times: it is not started again yet",
+                    family.failures
+                );
+                return Err(io::Error::other(text));
+            }
+            let started = self.start(index, now);
+            let family = &mut self.families[index];
+            match started {
+                Ok(zygote) => self.leaving.extend(family.current.replace(zygote)),
+                Err(error) => {
+                    family.has_failed(now);
+                    return Err(error);
+                }
+            }
+        } else if family.is_due(now) {
+            // Not at any price: the one that is there still works.
+            match self.start(index, now) {
+                Ok(next) => self.families[index].next = Some(next),
+                Err(error) => {
+                    tracing::warn!(%error, "a zygote's successor could not be started");
+                    self.families[index].has_failed(now);
+                }
+            }
+        }
+        let Some(zygote) = &mut self.families[index].current else {
+            return Err(io::ErrorKind::Unsupported.into());
+        };
+        let (bytes, descriptors) = message::request(seat);
+        packet::send(&zygote.socket, &bytes, &descriptors, false)?;
+        zygote.asked.push(seat.id);
+        zygote.forks += 1;
+        Ok(())
+    }
+
+    fn start(&mut self, index: usize, now: Instant) -> io::Result<Zygote> {
+        let command = self.families[index].command.as_ref();
+        let command = command.ok_or(io::ErrorKind::Unsupported)?;
+        self.made += 1;
+        let group = format!("zygote-{}", self.made);
+        let started = process::start(&self.setting, index, command, &group)?;
+        self.groups.insert(started.pid, group);
+        Ok(Zygote {
+            pid: Some(started.pid),
+            socket: started.socket,
+            output: started.output,
+            is_booted: false,
+            is_closed: false,
+            asked: Vec::new(),
+            forks: 0,
+            born: now,
+        })
     }
 
     /// What to wait at for answers; readable when [`Zygotes::take`] has something.
     pub(crate) fn sockets(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        std::iter::empty()
+        let families = self.families.iter();
+        let current = families.flat_map(|family| family.current.iter().chain(&family.next));
+        let all = current.chain(&self.leaving).filter(|zygote| !zygote.is_closed);
+        all.map(|zygote| zygote.socket.as_fd())
     }
 
-    /// Takes all answers that have come. Those of a zygote that has ended are errors.
+    /// Takes all answers that have come. What a zygote that has ended was asked for and has not done are errors.
     pub(crate) fn take(&mut self) -> Vec<Spawned> {
-        Vec::new()
+        let mut answers = Vec::new();
+        for family in &mut self.families {
+            for zygote in family.current.iter_mut().chain(&mut family.next) {
+                zygote.read(&mut answers);
+            }
+            if family.next.as_ref().is_some_and(|next| next.is_booted) {
+                self.leaving
+                    .extend(std::mem::replace(&mut family.current, family.next.take()));
+            }
+            if family.current.as_ref().is_some_and(|current| current.is_booted) {
+                family.failures = 0;
+            }
+        }
+        for zygote in &mut self.leaving {
+            zygote.read(&mut answers);
+        }
+        // One that is asked nothing any more ends when its socket closes.
+        self.leaving.retain(|zygote| !zygote.asked.is_empty());
+        answers
     }
 
-    /// Takes note that a child of the warden has ended; whether it was a zygote. Its open requests come out of
-    /// [`Zygotes::take`] as errors.
-    pub(crate) fn reaped(&mut self, _pid: Pid) -> bool {
-        false
+    /// Takes note that a child of the warden has ended. If it was a zygote, its control group, which is to be removed.
+    pub(crate) fn reaped(&mut self, pid: Pid, now: Instant) -> Option<String> {
+        let group = self.groups.remove(&pid)?;
+        let is_it = |zygote: &Zygote| zygote.pid == Some(pid);
+        for family in &mut self.families {
+            let current = family.current.take_if(|zygote| is_it(zygote));
+            let Some(zygote) = current.or_else(|| family.next.take_if(|zygote| is_it(zygote))) else {
+                continue;
+            };
+            tracing::warn!(%pid, forks = zygote.forks, said = zygote.last_words(), "a zygote has ended");
+            if !zygote.is_booted || now < zygote.born + SOON {
+                family.has_failed(now);
+            }
+            // Forks that it has made may still answer.
+            self.leaving.push(zygote);
+        }
+        if let Some(zygote) = self.leaving.iter_mut().find(|zygote| is_it(zygote)) {
+            zygote.pid = None;
+        }
+        Some(group)
     }
 
     /// Ends all zygotes; they are reaped like any child.
-    pub(crate) fn end(&mut self) {}
+    pub(crate) fn end(&mut self) {
+        for pid in self.groups.keys() {
+            match kill_process(*pid, Signal::KILL) {
+                Ok(()) | Err(rustix::io::Errno::SRCH) => {}
+                Err(error) => tracing::error!(%error, "a zygote could not be killed"),
+            }
+        }
+        for family in &mut self.families {
+            family.command = None;
+        }
+    }
+}
+
+impl Family {
+    /// Whether the one that is there is to have a successor, and has none.
+    fn is_due(&self, now: Instant) -> bool {
+        let is_old = |zygote: &Zygote| zygote.forks >= FORKS || now >= zygote.born + AGE;
+        self.next.is_none() && self.current.as_ref().is_some_and(is_old) && self.not_before.is_none_or(|at| now >= at)
+    }
+
+    fn has_failed(&mut self, now: Instant) {
+        self.failures += 1;
+        let pause = PAUSE.saturating_mul(1 << (self.failures - 1).min(16));
+        self.not_before = Some(now + pause.min(LONGEST_PAUSE));
+    }
+}
+
+impl Zygote {
+    fn read(&mut self, answers: &mut Vec<Spawned>) {
+        while !self.is_closed {
+            match packet::receive(&self.socket) {
+                Ok(Received::Nothing) => return,
+                Ok(Received::Packet { bytes, .. }) => match Answer::decode(&bytes) {
+                    Some(Answer::Booted) => {
+                        tracing::debug!(took_ms = self.born.elapsed().as_millis(), "a zygote has booted");
+                        self.is_booted = true;
+                    }
+                    Some(Answer::Spawned(spawned)) => {
+                        // Whoever was given up is not waited for any more.
+                        if let Some(at) = self.asked.iter().position(|id| *id == spawned.id) {
+                            self.asked.swap_remove(at);
+                            answers.push(spawned);
+                        }
+                    }
+                    None => self.close("it says what no zygote says", answers),
+                },
+                Ok(Received::Closed) => self.close("it has ended", answers),
+                Err(error) => self.close(&error.to_string(), answers),
+            }
+        }
+    }
+
+    /// No answer comes any more.
+    fn close(&mut self, why: &str, answers: &mut Vec<Spawned>) {
+        self.is_closed = true;
+        if let Some(pid) = self.pid
+            && let Err(error) = kill_process(pid, Signal::KILL)
+        {
+            tracing::debug!(%error, "a zygote could not be killed");
+        }
+        let said = self.last_words();
+        answers.extend(self.asked.drain(..).map(|id| Spawned {
+            id,
+            process: Err(io::Error::other(format!("the zygote: {why} {said}"))),
+        }));
+    }
+
+    /// The end of what it has said to people and has not been read.
+    fn last_words(&self) -> String {
+        let mut bytes = [0; 4096];
+        let mut length = 0;
+        while let Ok(read @ 1..) = rustix::io::read(&self.output, &mut bytes) {
+            length = read;
+        }
+        String::from_utf8_lossy(&bytes[..length]).trim_end().to_owned()
+    }
 }

@@ -43,6 +43,15 @@ impl Namespaces {
         Self(self.0 | other.0)
     }
 
+    /// As the `CLONE_NEW*` flags that setns(2) takes.
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the highest flag, CLONE_NEWNET, is 0x40000000"
+    )]
+    pub const fn flags(self) -> u32 {
+        self.0 as u32
+    }
+
     /// As `CLONE_NEW*` flags.
     pub(crate) const fn bits(self) -> u64 {
         self.0

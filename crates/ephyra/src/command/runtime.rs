@@ -30,14 +30,25 @@ fn version(runtime: &Runtime) -> String {
     }
 }
 
+/// How an environment of a runtime comes about.
+fn starts(runtime: &Runtime) -> &'static str {
+    match runtime.kind {
+        _ if runtime.has_zygote => "forked from a zygote",
+        Kind::Python => "by execution (no _ctypes)",
+        Kind::Node | Kind::Java => "booted ahead",
+        Kind::Provided => "by execution",
+    }
+}
+
 /// The runtimes as a table.
 pub(crate) fn text(runtimes: &[Runtime]) -> String {
     table(
-        &["RUNTIME", "VERSION", "INTERPRETER"],
+        &["RUNTIME", "VERSION", "STARTS", "INTERPRETER"],
         runtimes.iter().map(|runtime| {
             vec![
                 runtime.identifier.clone(),
                 version(runtime),
+                starts(runtime).to_owned(),
                 runtime.executable.display().to_string(),
             ]
         }),

@@ -86,12 +86,12 @@ impl<'a> Rights<'a> {
 }
 
 /// Has this process end with its parent, and nobody look inside. That the parent still lives must show otherwise.
-pub(super) fn end_with_parent() -> rustix::io::Result<()> {
+pub(crate) fn end_with_parent() -> rustix::io::Result<()> {
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
 }
 
-fn limits() -> rustix::io::Result<()> {
+pub(crate) fn limits() -> rustix::io::Result<()> {
     let both = |value| Rlimit {
         current: Some(value),
         maximum: Some(value),
@@ -103,14 +103,7 @@ fn limits() -> rustix::io::Result<()> {
 /// Takes on a user and a group, and gives up all capabilities for ever.
 pub(crate) fn become_user(uid: u32, gid: u32) -> rustix::io::Result<()> {
     let (uid, gid) = (rustix::fs::Uid::from_raw(uid), rustix::fs::Gid::from_raw(gid));
-    for number in 0..64 {
-        let capability = CapabilitySet::from_bits_retain(1 << number);
-        match rustix::thread::remove_capability_from_bounding_set(capability) {
-            // Past the last one that this kernel has.
-            Err(rustix::io::Errno::INVAL) => break,
-            result => result?,
-        }
-    }
+    bound_capabilities(CapabilitySet::empty())?;
     rustix::thread::set_capabilities_secure_bits(
         CapabilitiesSecureBits::NO_ROOT
             | CapabilitiesSecureBits::NO_ROOT_LOCKED
@@ -130,6 +123,22 @@ pub(crate) fn become_user(uid: u32, gid: u32) -> rustix::io::Result<()> {
         inheritable: CapabilitySet::empty(),
     };
     rustix::thread::set_capabilities(None, none)
+}
+
+/// No program that this process or what it starts executes has capabilities other than these.
+pub(crate) fn bound_capabilities(kept: CapabilitySet) -> rustix::io::Result<()> {
+    for number in 0..64 {
+        let capability = CapabilitySet::from_bits_retain(1 << number);
+        if kept.contains(capability) {
+            continue;
+        }
+        match rustix::thread::remove_capability_from_bounding_set(capability) {
+            // Past the last one that this kernel has.
+            Err(rustix::io::Errno::INVAL) => break,
+            result => result?,
+        }
+    }
+    Ok(())
 }
 
 /// What landlock refuses to say more about.

@@ -11,7 +11,7 @@ use super::{
 };
 
 /// The groups of one data folder in the hierarchies of version 1. A controller that is given up has no base.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Tree {
     memory: Option<PathBuf>,
     cpu: Option<PathBuf>,

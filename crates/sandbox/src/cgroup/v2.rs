@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::{Controllers, Files, Limits, PERIOD_US, PIDS, open_for, put, put_if_there, read_text};
 
 /// The groups of one data folder in the unified hierarchy.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Tree {
     mount: PathBuf,
     base: PathBuf,

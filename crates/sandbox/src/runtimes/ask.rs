@@ -25,11 +25,20 @@ pub(super) struct Answer {
     /// The folder that its own files are in.
     pub(super) prefix: PathBuf,
     pub(super) version: String,
+    /// Whether it says that it has what its zygote needs.
+    pub(super) has_zygote: bool,
 }
 
-/// Prints version, prefix and program, a line each: `base_prefix` is right in virtual environments too.
+/// Prints version, prefix and whether it has all that its zygote needs, a line each: `base_prefix` is right in virtual
+/// environments too. Some are built without `_ctypes`; the processors are those whose calls `enter.py` has numbers of.
 const PYTHON: &str = "import os, platform, sys
-print(platform.python_version(), sys.base_prefix, sep='\\n')";
+print(platform.python_version(), sys.base_prefix, sep='\\n')
+try:
+    import _ctypes, _socket
+    print('zygote' if os.uname().machine in ('x86_64', 'aarch64') else 'no')
+except ImportError:
+    print('no')";
+const ZYGOTE: &str = "zygote";
 const NODE: &str = "console.log(process.version + '\\n' + process.execPath)";
 
 /// Asks `candidates`, in their order; those that do not answer in time, or not sensibly, are left out.
@@ -102,6 +111,7 @@ fn finish(kind: Kind, executable: PathBuf, child: std::io::Result<Child>, end: I
         failed(&"no sensible answer");
         return None;
     };
+    let has_zygote = kind == Kind::Python && text.lines().nth(2) == Some(ZYGOTE);
     let prefix = Path::new(prefix)
         .canonicalize()
         .inspect_err(|error| failed(error))
@@ -111,6 +121,7 @@ fn finish(kind: Kind, executable: PathBuf, child: std::io::Result<Child>, end: I
         version: version.to_owned(),
         prefix,
         executable,
+        has_zygote,
     })
 }
 
@@ -172,7 +183,7 @@ mod tests {
         assert_eq!(answers.len(), 1);
         assert_eq!(answers[0].executable, python);
         assert_eq!(answers[0].prefix, Path::new("/usr"));
-        assert!(answers[0].version.starts_with("3."));
+        assert!(answers[0].version.starts_with("3.") && answers[0].has_zygote);
     }
 
     #[test]

@@ -380,7 +380,9 @@ impl State {
 
     fn reaped(&mut self, pid: Pid) -> io::Result<()> {
         let Some(id) = self.by_pid.remove(&pid) else {
-            self.parts.zygotes.reaped(pid);
+            if let Some(group) = self.parts.zygotes.reaped(pid, Instant::now()) {
+                self.parts.groups.leave(group);
+            }
             return self.take_spawned();
         };
         // Whatever it had to say is still in the socket.

@@ -146,6 +146,19 @@ pub(crate) async fn python(warden: &Warden, spec: Spec, script: &str) -> Guest {
         .expect("a sandbox")
 }
 
+/// Runs a script in a fork of the runtime's zygote, in a new sandbox.
+pub(crate) async fn forked(warden: &Warden, spec: Spec, script: &str) -> Result<Guest, CreateError> {
+    let blank = Blank {
+        zygote: true,
+        ..spec.blank()
+    };
+    let mut sandbox = warden.prepare(blank).await?;
+    sandbox.controls.assign(spec.assignment()).await?;
+    let mut guest = enter(sandbox);
+    guest.say(&format!("{script}\0")).await;
+    Ok(guest)
+}
+
 impl Guest {
     /// Sends text down the control stream.
     pub(crate) async fn say(&mut self, text: &str) {

@@ -7,6 +7,7 @@ mod extension;
 mod measure;
 mod run;
 mod tmp;
+mod zygote;
 
 use std::fs;
 use std::os::fd::OwnedFd;
@@ -30,10 +31,13 @@ pub(crate) struct Server {
     pub(crate) warden: Warden,
     pub(crate) data: PathBuf,
     pub(crate) tmp: TmpPlace,
+    /// Whether [`Server::python`] is a fork of a zygote, or executed.
+    pub(crate) is_forked: bool,
 }
 
 /// A case by its name.
-pub(crate) type Case = (&'static str, fn(Server) -> Pin<Box<dyn Future<Output = ()> + Send>>);
+pub(crate) type Case = (&'static str, Run);
+type Run = fn(Server) -> Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Lists asynchronous functions as cases.
 macro_rules! cases {
@@ -78,6 +82,9 @@ impl Server {
 
     /// Starts a script in python.
     pub(crate) async fn python(&self, script: &str) -> Guest {
+        if self.is_forked {
+            return guest::forked(&self.warden, self.spec(), script).await.expect("a fork");
+        }
         python(&self.warden, self.spec(), script).await
     }
 
@@ -113,9 +120,18 @@ pub(crate) fn run(tally: &mut Tally) {
         escape::CASES,
         tmp::CASES,
         measure::CASES,
+        zygote::CASES,
     ]
     .concat();
-    let cases: Vec<_> = all.iter().filter(|(name, _)| name.contains(tally.wanted())).collect();
+    let executed = all.iter().map(|(name, case)| ((*name).to_owned(), *case, false));
+    // Whoever tries to get out must fail alike, wherever it comes from.
+    let forked = escape::CASES
+        .iter()
+        .map(|(name, case)| (format!("forked_{name}"), *case, true));
+    let cases: Vec<_> = executed
+        .chain(forked)
+        .filter(|(name, ..)| name.contains(tally.wanted()))
+        .collect();
     if cases.is_empty() {
         return;
     }
@@ -131,15 +147,16 @@ pub(crate) fn run(tally: &mut Tally) {
     );
 }
 
-fn serve(side: ServerSide, cases: &[&Case], results: &OwnedFd) -> i32 {
+fn serve(side: ServerSide, cases: &[(String, Run, bool)], results: &OwnedFd) -> i32 {
     block_on(async {
         let data = side.data.clone();
         let warden = Warden::connect(side.socket, side.runtimes).expect("a socket");
-        for (name, case) in cases {
+        for (name, case, is_forked) in cases {
             let server = Server {
                 warden: warden.clone(),
                 data: data.clone(),
                 tmp: side.isolation.tmp.clone(),
+                is_forked: *is_forked,
             };
             let is_ok = tokio::spawn(case(server)).await.is_ok();
             report(results, name, is_ok);

@@ -48,6 +48,7 @@ fn until_told(side: ServerSide, ready: &OwnedFd, count: usize, is_frozen: bool) 
         let server = Server {
             data: side.data.clone(),
             tmp: side.isolation.tmp,
+            is_forked: false,
             warden: Warden::connect(side.socket, side.runtimes).unwrap(),
         };
         let mut guests = Vec::new();
@@ -223,6 +224,7 @@ fn in_memory() {
                 let server = Server {
                     data: side.data.clone(),
                     tmp: side.isolation.tmp,
+                    is_forked: false,
                     warden: Warden::connect(side.socket, side.runtimes).unwrap(),
                 };
                 let kind = "print([l.split()[2] for l in open('/proc/self/mounts') if l.split()[1] == '/tmp'])";
@@ -357,6 +359,7 @@ fn said_without(pieces: &[Piece], script: &'static str) -> String {
                 let server = Server {
                     data: side.data.clone(),
                     tmp: side.isolation.tmp,
+                    is_forked: false,
                     warden: Warden::connect(side.socket, side.runtimes).unwrap(),
                 };
                 let code = server.empty();

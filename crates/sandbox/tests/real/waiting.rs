@@ -47,6 +47,7 @@ fn wait_with_blanks(side: ServerSide, ready: &OwnedFd) -> i32 {
         let server = Server {
             data: side.data.clone(),
             tmp: side.isolation.tmp,
+            is_forked: false,
             warden: Warden::connect(side.socket, side.runtimes).unwrap(),
         };
         let spec = spec(guest::runtime(&server.warden, "provided"), server.empty());

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use ephyra_core::digest::Digest;
+use ephyra_sandbox::runtimes::Runtime;
+use ephyra_sandbox::supervisor::StartCommand;
 use ephyra_sandbox::warden::{Options, ServerSide, UID_BASE, start};
 use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, kill_process, waitpid};
 
@@ -46,10 +48,60 @@ pub(crate) fn options(folder: &Path) -> Options {
     options.drain = Duration::from_secs(5);
     options.files = [(
         ephyra_sandbox::runtimes::Kind::Python,
-        vec![("lib/marker.py".to_owned(), b"MARK = 7\n".to_vec())],
+        vec![("lib/marker.py".to_owned(), b"MARK = 7\n".to_vec())]
+            .into_iter()
+            .chain(zygote_files())
+            .collect(),
     )]
     .into();
+    options.zygote = zygote;
+    options.zygote_modules = ["json", "random", "ssl", "tempfile", "uuid"].map(str::to_owned).into();
     options
+}
+
+/// The zygote's own files, and in place of the runtime a program that runs the script that it is sent.
+fn zygote_files() -> impl Iterator<Item = (String, Vec<u8>)> {
+    const BOOTSTRAP: &[u8] = b"import os, sys
+sys.stdout.reconfigure(write_through=True)
+script = b''
+while not script.endswith(b'\\0'):
+    part = os.read(3, 1)
+    if not part: os._exit(0)
+    script += part
+exec(compile(script[:-1], '<script>', 'exec'), {'__name__': '__main__'})
+";
+    macro_rules! file {
+        ($path:literal) => {
+            (
+                $path,
+                &include_bytes!(concat!("../../../../runtimes/python/", $path))[..],
+            )
+        };
+    }
+    let files = [
+        file!("zygote.py"),
+        file!("ephyra_runtime/__init__.py"),
+        file!("ephyra_runtime/enter.py"),
+        file!("ephyra_runtime/faults.py"),
+        file!("ephyra_runtime/logs.py"),
+        file!("ephyra_runtime/loop.py"),
+        file!("ephyra_runtime/renew.py"),
+        file!("ephyra_runtime/zygote.py"),
+        ("bootstrap.py", BOOTSTRAP),
+    ];
+    files.into_iter().map(|(path, bytes)| (path.to_owned(), bytes.to_vec()))
+}
+
+/// How the zygote of a runtime is started.
+fn zygote(runtime: &Runtime) -> Option<StartCommand> {
+    let executable = runtime.executable.to_str()?;
+    runtime.has_zygote.then(|| StartCommand {
+        arguments: [executable, "-X", "utf8", "-S", "/var/runtime/zygote.py"]
+            .map(str::to_owned)
+            .into(),
+        variables: vec![("LD_LIBRARY_PATH".to_owned(), "/var/task/lib:/opt/lib".to_owned())],
+        directory: "/var/task".to_owned(),
+    })
 }
 
 impl World {

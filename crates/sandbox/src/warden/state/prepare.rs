@@ -261,7 +261,8 @@ impl State {
             control,
             output,
         };
-        self.parts.zygotes.spawn(seat).map_err(at(Step::Zygote))?;
+        let spawned = self.parts.zygotes.spawn(&seat, Instant::now());
+        spawned.map_err(at(Step::Zygote))?;
         Ok(None)
     }
 

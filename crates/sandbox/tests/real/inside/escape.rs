@@ -191,6 +191,7 @@ for name in ['environ', 'mem', 'maps', 'root', 'cwd', 'exe', 'fd', 'ns/mnt', 'st
         print(name, 'read')
     except OSError as error: print(name, 'refused', error.errno)
 for pid in range(3, 100000, 97):
+    if pid == os.getpid(): continue
     try: os.kill(pid, 0); print('there is', pid)
     except ProcessLookupError: pass
 print('alive')",

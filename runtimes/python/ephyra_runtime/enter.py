@@ -1,0 +1,242 @@
+"""How a copy of the zygote becomes a sandbox's own process: namespaces, user, landlock, seccomp. See the order in `Seat.enter`.
+
+All that can be is made before the copying: functions, structures and buffers. Nothing here is forgiven: whatever fails
+raises, and the caller ends the process.
+"""
+
+import ctypes
+import os
+import struct
+
+# The same on all processors since Linux 5.1 has numbered new calls alike; the others are those of <asm/unistd.h>.
+_PIDFD_OPEN, _CLONE3, _CLOSE_RANGE = 434, 435, 436
+_LANDLOCK_CREATE_RULESET, _LANDLOCK_ADD_RULE, _LANDLOCK_RESTRICT_SELF = 444, 445, 446
+_NUMBERS = {"x86_64": (317, 125, 126), "aarch64": (277, 90, 91)}
+
+CLONE_NEWPID = 0x20000000
+_CLONE_NEWUSER = 0x10000000
+_CLONE_INTO_CGROUP = 0x200000000
+_SIGCHLD = 17
+
+_PR_SET_DUMPABLE, _PR_GET_SECCOMP, _PR_CAPBSET_DROP, _PR_SET_SECUREBITS = 4, 21, 24, 28
+_PR_SET_NO_NEW_PRIVS, _PR_GET_NO_NEW_PRIVS, _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL = 38, 39, 47, 4
+# SECBIT_NOROOT and its lock, the locks of NO_SETUID_FIXUP and KEEP_CAPS, SECBIT_NO_CAP_AMBIENT_RAISE and its lock: what
+# crates/sandbox/src/build/lockdown.rs sets.
+_SECURE_BITS = 1 << 0 | 1 << 1 | 1 << 3 | 1 << 5 | 1 << 6 | 1 << 7
+_CAPABILITIES_VERSION_3 = 0x20080522
+
+_SECCOMP_SET_MODE_FILTER, _SECCOMP_MODE_FILTER = 1, 2
+
+# Rights of <linux/landlock.h>, and from which version of its interface on they are known.
+_EXECUTE, _WRITE_FILE, _READ_FILE, _READ_DIR = 1 << 0, 1 << 1, 1 << 2, 1 << 3
+_TRUNCATE, _IOCTL_DEV = 1 << 14, 1 << 15
+_RIGHTS = ((1, (1 << 13) - 1), (2, 1 << 13), (3, _TRUNCATE), (5, _IOCTL_DEV))
+_SCOPES = 1 << 1  # Signals, from version 6 on.
+_PATH_BENEATH = 1
+
+# Where a runtime is started.
+_DIRECTORY = "/var/task"
+
+# Where the control stream is in a runtime, which is where the zygote has its socket, and where that is for a last word.
+_CONTROL, ANSWER = 3, 4
+
+
+class _Program(ctypes.Structure):
+    """`struct sock_fprog`."""
+
+    _fields_ = (("length", ctypes.c_ushort), ("filter", ctypes.c_void_p))
+
+
+class Kernel:
+    """The system calls that Python has no function for. Nothing releases the interpreter's lock: there is one thread."""
+
+    def __init__(self):
+        libc = ctypes.PyDLL(None, use_errno=True)
+        self._seccomp_number, self._capget_number, self._capset_number = _NUMBERS[os.uname().machine]
+        self._syscall, self._prctl, self._setns = libc.syscall, libc.prctl, libc.setns
+        self._syscall.restype = ctypes.c_long
+        self._syscall.argtypes = (ctypes.c_long,) * 6
+        self._prctl.argtypes = (ctypes.c_int,) + (ctypes.c_ulong,) * 4
+        self._setns.argtypes = (ctypes.c_int, ctypes.c_int)
+        self._fork = libc.fork
+        self._after_fork = ctypes.pythonapi.PyOS_AfterFork_Child
+        self._after_fork.restype = None
+        self._clone_arguments = ctypes.create_string_buffer(88)
+        self._clone_at = ctypes.addressof(self._clone_arguments)
+        self._capabilities_header = ctypes.create_string_buffer(struct.pack("=Ii", _CAPABILITIES_VERSION_3, 0), 8)
+        self._no_capabilities = ctypes.create_string_buffer(24)
+
+    def call(self, number, a=0, b=0, c=0, d=0, e=0):
+        """One system call, by its number."""
+        result = self._syscall(number, a, b, c, d, e)
+        if result < 0:
+            self._raise()
+        return result
+
+    @staticmethod
+    def _raise():
+        errno = ctypes.get_errno()
+        raise OSError(errno, os.strerror(errno))
+
+    def prctl(self, option, a=0, b=0):
+        """prctl(2)."""
+        result = self._prctl(option, a, b, 0, 0)
+        if result < 0:
+            self._raise()
+        return result
+
+    def setns(self, descriptor, kinds):
+        """setns(2)."""
+        if self._setns(descriptor, kinds) < 0:
+            self._raise()
+
+    def own_pidfd(self):
+        """A descriptor of this process."""
+        return self.call(_PIDFD_OPEN, os.getpid())
+
+    def copy(self, cgroup):
+        """Copies this process, of version 2 into the cgroup open as `cgroup`, -1 for the same; 0 in the copy.
+
+        The C library does not know of it: the copy does nothing but `fork` once, and end.
+        """
+        into = 0 if cgroup < 0 else _CLONE_INTO_CGROUP
+        # `struct clone_args`: flags first, the signal fifth, the control group last.
+        struct.pack_into("=11Q", self._clone_arguments, 0, into, 0, 0, 0, _SIGCHLD, 0, 0, 0, 0, 0, max(cgroup, 0))
+        return self.call(_CLONE3, self._clone_at, 88)
+
+    @staticmethod
+    def before_forks():
+        """What the interpreter has to do before it is forked: once for all forks, as nothing else runs in between."""
+        before = ctypes.pythonapi.PyOS_BeforeFork
+        before.restype = None
+        before()
+
+    def fork(self):
+        """os.fork() without what that does in the parent, which only ends: each page that a copy writes to costs."""
+        pid = self._fork()
+        if pid < 0:
+            self._raise()
+        if pid == 0:
+            self._after_fork()
+        return pid
+
+    def close_from(self, first):
+        """Closes all descriptors from `first` on."""
+        self.call(_CLOSE_RANGE, first, 0xFFFFFFFF)
+
+    def hide(self):
+        """Lets no other process look inside this one."""
+        self.prctl(_PR_SET_DUMPABLE, 0)
+
+    def drop_bounding_set(self):
+        """Takes all capabilities out of the bounding set, up to the last one that this kernel has."""
+        prctl = self._prctl
+        for number in range(64):
+            if prctl(_PR_CAPBSET_DROP, number, 0, 0, 0) < 0:
+                if ctypes.get_errno() != 22 or number < 38:
+                    self._raise()
+                return
+
+    def drop_capabilities(self):
+        """No capability in any set."""
+        self.prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL)
+        self.call(self._capset_number, ctypes.addressof(self._capabilities_header),
+                  ctypes.addressof(self._no_capabilities))
+
+    def has_capabilities(self):
+        """Whether any is left."""
+        found = ctypes.create_string_buffer(24)
+        self.call(self._capget_number, ctypes.addressof(self._capabilities_header), ctypes.addressof(found))
+        return any(found.raw)
+
+
+class Landlock:
+    """The rules of crates/sandbox/src/build/lockdown.rs for what runs beside a privileged pid 1: everything may be read and
+    executed, /tmp as it is now and devices written to; signals reach no further than itself and what it starts."""
+
+    def __init__(self, kernel):
+        self._kernel = kernel
+        version = kernel.call(_LANDLOCK_CREATE_RULESET, 0, 0, 1)
+        known = 0
+        for since, rights in _RIGHTS:
+            known |= rights if version >= since else 0
+        scopes = _SCOPES if version >= 6 else 0
+        # Shorter for kernels that do not know the later members; the second is about networks, which is not handled.
+        attributes = struct.pack("=QQQ", known, 0, scopes)
+        self._size = 24 if version >= 6 else 8
+        self._attributes = ctypes.create_string_buffer(attributes, 24)
+        self._rules = (
+            ("/", known & (_EXECUTE | _READ_FILE | _READ_DIR)),
+            ("/tmp", known),
+            ("/dev", known & (_READ_FILE | _READ_DIR | _WRITE_FILE | _IOCTL_DEV | _TRUNCATE)),
+        )
+        self._rule = ctypes.create_string_buffer(12)
+
+    def restrict(self):
+        """Puts this process under the rules, for ever; the paths are those of its own root."""
+        call = self._kernel.call
+        rules = call(_LANDLOCK_CREATE_RULESET, ctypes.addressof(self._attributes), self._size)
+        for path, rights in self._rules:
+            folder = os.open(path, os.O_PATH | os.O_CLOEXEC)
+            struct.pack_into("=Qi", self._rule, 0, rights, folder)
+            call(_LANDLOCK_ADD_RULE, rules, _PATH_BENEATH, ctypes.addressof(self._rule))
+            os.close(folder)
+        call(_LANDLOCK_RESTRICT_SELF, rules)
+        os.close(rules)
+
+
+class Lockdown:
+    """What all copies are held by; made once."""
+
+    def __init__(self, kernel, has_no_new_privileges, has_landlock, filters):
+        self.kernel = kernel
+        self._has_no_new_privileges = has_no_new_privileges
+        self._landlock = Landlock(kernel) if has_landlock else None
+        self._filters = [ctypes.create_string_buffer(code, len(code)) for code in filters]
+        self._programs = [_Program(len(code) // 8, ctypes.addressof(kept))
+                          for code, kept in zip(filters, self._filters)]
+        self._program_addresses = [ctypes.addressof(program) for program in self._programs]
+
+    def enter(self, sandbox, namespaces, control, output, user_namespace, uid, gid):
+        """Makes this process, which is in the sandbox's pid namespace and cgroup, the sandbox's own.
+
+        The order is that of build/lockdown.rs: each step needs what a later one takes away. The descriptors are the
+        request's. When this returns, 0 to 3 are as a runtime has them, `ANSWER` is the zygote's socket, and there are
+        no others.
+        """
+        kernel = self.kernel
+        if namespaces:
+            kernel.setns(sandbox, namespaces)
+        os.setsid()
+        if user_namespace is not None:
+            kernel.setns(user_namespace, _CLONE_NEWUSER)
+        # The request's descriptors are all above these: the zygote has one of its own there.
+        os.dup2(output, 1)
+        os.dup2(output, 2)
+        os.dup2(_CONTROL, ANSWER, inheritable=False)
+        os.dup2(control, _CONTROL)
+        kernel.close_from(ANSWER + 1)
+        kernel.drop_bounding_set()
+        kernel.prctl(_PR_SET_SECUREBITS, _SECURE_BITS)
+        os.setresgid(gid, gid, gid)
+        os.setresuid(uid, uid, uid)
+        kernel.drop_capabilities()
+        if self._has_no_new_privileges:
+            kernel.prctl(_PR_SET_NO_NEW_PRIVS, 1)
+        if self._landlock is not None:
+            self._landlock.restrict()
+        os.chdir(_DIRECTORY)
+        # As after an execution: what it is to see of itself in /proc is its own.
+        kernel.prctl(_PR_SET_DUMPABLE, 1)
+        for address in self._program_addresses:
+            kernel.call(kernel._seccomp_number, _SECCOMP_SET_MODE_FILTER, 0, address)
+        self._verify(uid, gid)
+
+    def _verify(self, uid, gid):
+        kernel = self.kernel
+        if os.getresuid() != (uid,) * 3 or os.getresgid() != (gid,) * 3 or kernel.has_capabilities():
+            raise PermissionError("there are rights left")
+        if self._has_no_new_privileges and kernel.prctl(_PR_GET_NO_NEW_PRIVS) != 1:
+            raise PermissionError("new privileges could be gained")
+        if self._programs and kernel.prctl(_PR_GET_SECCOMP) != _SECCOMP_MODE_FILTER:
+            raise PermissionError("the filter is not in force")
