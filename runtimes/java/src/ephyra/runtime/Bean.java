@@ -64,6 +64,7 @@ final class Bean {
     boolean isGeneric;
     /** The constructor without parameters, or the one that takes all of {@link #parameters}; null when there is neither. */
     private Constructor<?> constructor;
+    private boolean isInner;
     /** The properties that the constructor takes: their names in JSON. */
     final List<String> parameters = new ArrayList<>();
 
@@ -220,8 +221,10 @@ final class Bean {
             }
             return;
         }
+        isInner = type.isMemberClass() && !Modifier.isStatic(type.getModifiers());
         try {
-            constructor = type.getDeclaredConstructor();
+            constructor = isInner ? type.getDeclaredConstructor(type.getEnclosingClass())
+                : type.getDeclaredConstructor();
         } catch (NoSuchMethodException none) {
             return;
         }
@@ -273,7 +276,12 @@ final class Bean {
     }
 
     boolean canBeMade() {
-        return constructor != null;
+        return constructor != null && !isInner();
+    }
+
+    /** Whether a value is made within a value of the class around it. */
+    boolean isInner() {
+        return isInner;
     }
 
     /** Makes a value; `arguments` are for {@link #parameters}. */

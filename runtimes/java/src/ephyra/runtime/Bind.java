@@ -59,7 +59,7 @@ final class Bind {
             return Optional.ofNullable(to(tree, argument(type, Optional.class, 0), owner));
         }
         if (raw == byte[].class || raw == ByteBuffer.class) {
-            return binary(unwrapped(tree), raw);
+            return binary(tree, raw);
         }
         if (raw.isArray()) {
             return array(list(tree), type, raw, owner);
@@ -109,6 +109,9 @@ final class Bind {
     }
 
     private static Object binary(Object tree, Class<?> raw) throws JsonException {
+        if (tree instanceof List && raw == byte[].class) {
+            return array((List<?>) tree, raw, raw, null);
+        }
         if (!(tree instanceof String)) {
             throw Scalars.unfit(tree, raw);
         }
@@ -254,13 +257,18 @@ final class Bind {
             Bean.Property property = bean.properties.get(bean.parameters.get(i));
             arguments[i] = member(members.get(property.name), property, variables, raw);
         }
-        Object made = bean.make(arguments);
+        return filled(bean.make(arguments), bean, members, variables);
+    }
+
+    private static Object filled(Object made, Bean bean, Map<?, ?> members, Map<TypeVariable<?>, Type> variables)
+            throws JsonException {
         for (Map.Entry<?, ?> entry : members.entrySet()) {
             Bean.Property property = bean.properties.get(entry.getKey());
             if (property == null || !property.isWritten()) {
                 continue;
             }
-            Object value = member(entry.getValue(), property, variables, raw);
+            Object value = isInner(entry.getValue(), property, bean)
+                ? inner(entry.getValue(), property, made) : member(entry.getValue(), property, variables, bean.type);
             try {
                 property.set(made, value);
             } catch (java.lang.reflect.InvocationTargetException failure) {
@@ -270,6 +278,22 @@ final class Bind {
             }
         }
         return made;
+    }
+
+    /** Whether a member is an object of a class inside of the bean's, which needs the bean to be made. */
+    private static boolean isInner(Object tree, Bean.Property property, Bean bean) {
+        Type type = property.type();
+        return tree instanceof Map && type instanceof Class && ((Class<?>) type).getEnclosingClass() == bean.type
+            && Bean.of((Class<?>) type).isInner();
+    }
+
+    private static Object inner(Object tree, Bean.Property property, Object outer) throws JsonException {
+        Bean bean = Bean.of((Class<?>) property.type());
+        try {
+            return filled(bean.make(outer), bean, (Map<?, ?>) tree, Types.NONE);
+        } catch (JsonException failure) {
+            throw at(property.name, failure);
+        }
     }
 
     private static Object member(Object tree, Bean.Property property, Map<TypeVariable<?>, Type> variables, Class<?> owner)

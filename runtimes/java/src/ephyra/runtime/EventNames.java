@@ -56,7 +56,7 @@ final class EventNames {
         for (String models : S3) {
             put(models, "records", "Records");
             put(models + "$ResponseElementsEntity", "xAmzId2", "x-amz-id-2", "xAmzRequestId", "x-amz-request-id");
-            put(models + "$S3ObjectEntity", "urlDecodedKey", null, "sizeAsLong", null);
+            put(models + "$S3ObjectEntity", "sizeAsLong", null);
         }
     }
 

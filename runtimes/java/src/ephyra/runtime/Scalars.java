@@ -6,6 +6,7 @@ import java.net.MalformedURLException;
 import java.net.URI;
 import java.net.URL;
 import java.util.Arrays;
+import java.util.Currency;
 import java.util.HashSet;
 import java.util.List;
 import java.util.Locale;
@@ -27,7 +28,7 @@ final class Scalars {
         int.class, Integer.class, long.class, Long.class, float.class, Float.class, double.class, Double.class,
         boolean.class, Boolean.class, char.class, Character.class, BigInteger.class, BigDecimal.class, Number.class,
         AtomicInteger.class, AtomicLong.class, AtomicBoolean.class, UUID.class, URI.class, URL.class, Locale.class,
-        TimeZone.class));
+        TimeZone.class, Currency.class));
 
     private Scalars() {
     }
@@ -86,6 +87,8 @@ final class Scalars {
                 return URI.create(text(value));
             case "URL":
                 return url(value);
+            case "Currency":
+                return Currency.getInstance(text(value));
             case "Locale":
                 return Locale.forLanguageTag(text(value).replace('_', '-'));
             default:

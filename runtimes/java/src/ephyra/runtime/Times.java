@@ -9,6 +9,7 @@ import java.time.LocalDate;
 import java.time.LocalDateTime;
 import java.time.LocalTime;
 import java.time.OffsetDateTime;
+import java.time.YearMonth;
 import java.time.ZoneId;
 import java.time.ZoneOffset;
 import java.time.ZonedDateTime;
@@ -71,7 +72,8 @@ final class Times {
             double seconds = ((Number) value).doubleValue();
             return seconds == 0 ? null : new Date((long) (seconds * 1000));
         }
-        String text = String.valueOf(value);
+        // A zone may be written without its colon.
+        String text = String.valueOf(value).replaceFirst("([+-]\\d\\d)(\\d\\d)$", "$1:$2");
         try {
             return Date.from(Instant.from(DateTimeFormatter.ISO_OFFSET_DATE_TIME.parse(text)));
         } catch (DateTimeException notWhole) {
@@ -119,6 +121,9 @@ final class Times {
         if (type == LocalDate.class) {
             return LocalDate.of(numbers[0], numbers[1], numbers[2]);
         }
+        if (type == YearMonth.class) {
+            return YearMonth.of(numbers[0], numbers[1]);
+        }
         if (type == LocalDateTime.class) {
             return LocalDateTime.of(
                 numbers[0], numbers[1], numbers[2], numbers[3], numbers[4], numbers[5], numbers[6]);
@@ -162,6 +167,9 @@ final class Times {
             addTime(parts, ((LocalDateTime) time).toLocalTime());
         } else if (time instanceof LocalTime) {
             addTime(parts, (LocalTime) time);
+        } else if (time instanceof YearMonth) {
+            parts.add(((YearMonth) time).getYear());
+            parts.add(((YearMonth) time).getMonthValue());
         } else {
             return time.toString();
         }
