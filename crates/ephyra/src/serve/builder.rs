@@ -5,15 +5,19 @@ use std::path::{Path, PathBuf};
 use ephyra_core::digest::Digest;
 use ephyra_core::environment::LaunchError;
 use ephyra_core::revision::Revision;
+use ephyra_guest::java::base::Bases;
 use ephyra_guest::{Bootstrap, Builder, Runtime, RuntimeKind};
 use ephyra_sandbox::client::{Assignment, Blank, CreateError, Warden};
 use ephyra_sandbox::runtimes::Kind;
 use ephyra_sandbox::sandbox::Sandbox;
 use futures_util::future::BoxFuture;
 
+use super::bases;
+
 /// The warden as the guest room sees it.
 pub(crate) struct WardenBuilder {
     warden: Warden,
+    bases: Bases,
     code: PathBuf,
 }
 
@@ -21,6 +25,7 @@ impl WardenBuilder {
     /// `data` is the folder whose `code` holds the unpacked packages.
     pub(crate) fn new(warden: Warden, data: &Path) -> Self {
         Self {
+            bases: bases::begin(&warden, data),
             warden,
             code: data.join("code"),
         }
@@ -91,13 +96,16 @@ impl Builder for WardenBuilder {
             layers: revision.layers.clone(),
             prepared: None,
         };
+        let bases = self.bases.clone();
         Box::pin(async move {
             let built = async {
-                let mut sandbox = warden.prepare(blank).await?;
+                let mut sandbox = bases::prepare(&warden, &bases, blank).await?;
                 sandbox.controls.assign(assignment).await?;
                 Ok(sandbox)
             };
-            built.await.map_err(|error: CreateError| LaunchError::Sandbox(chain(&error)))
+            built
+                .await
+                .map_err(|error: CreateError| LaunchError::Sandbox(chain(&error)))
         })
     }
 }

@@ -3,6 +3,7 @@
 //! [`run`] is the warden's side: privileged, single-threaded, before any runtime exists. [`platform`] is the server's
 //! side: everything else, without privileges.
 
+mod bases;
 mod builder;
 pub(crate) mod credentials;
 mod doorway;
