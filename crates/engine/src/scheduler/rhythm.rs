@@ -3,8 +3,9 @@
 //! The hybrid policy of Shahrad et al., "Serverless in the Wild" (ATC 2020): a histogram of the times for which the
 //! function was idle, a minute a bin. What nearly all calls have in common, the time before the 5th percentile, needs
 //! no environment; after the 99th nobody comes any more. A function whose histogram says little gets the fixed
-//! keep-alive. Two things differ: a window in which nobody comes is only left empty when it is long enough to be worth
-//! a start, and of functions that pause for longer than the histogram's range nothing is forecast.
+//! keep-alive. Three things differ: a window in which nobody comes is only left empty when it is long enough to be worth
+//! a start; an environment is kept for those who may still come only as long as they are worth it, a cold start against
+//! so many minutes of waiting; and of functions that pause for longer than the histogram's range nothing is forecast.
 //!
 //! Pure, and of bounded size: a function that was never idle for a minute is two numbers.
 
@@ -25,7 +26,10 @@ const TAIL_PERCENT: u32 = 99;
 /// What is added to both ends of the time in which a call is expected, in percent of them.
 const MARGIN_PERCENT: u32 = 10;
 /// A time without calls that is at least this long is spent without an environment.
-const LEAST_WINDOW: Duration = Duration::from_secs(10 * 60);
+const LEAST_WINDOW: Duration = Duration::from_secs(5 * 60);
+/// How many minutes an environment may wait in vain for each call that finds it. A fixed keep-alive of ten minutes pays
+/// more for most functions; `examples/trace.rs` shows what another price would change.
+const MINUTES_FOR_A_CALL: i64 = 20;
 /// How long an environment stays after a call when the next is not expected soon: a caller may try again.
 pub(super) const LINGER: Duration = Duration::from_secs(30);
 /// The shortest keep-alive, whatever the histogram says.
@@ -162,15 +166,34 @@ fn plan(short: u8, histogram: Option<&Histogram>, keep_alive: Duration) -> Plan 
     if unevenness(count, within) < LEAST_UNEVENNESS {
         return fixed;
     }
-    let head = percentile(count, within, HEAD_PERCENT);
-    let tail = percentile(count, within, TAIL_PERCENT) + 1;
     let bins = |count: usize| BIN * u32::try_from(count).unwrap_or(u32::MAX);
+    let head = percentile(count, within, HEAD_PERCENT);
     let from = bins(head) * (100 - MARGIN_PERCENT) / 100;
+    let (head, from) = if from >= LEAST_WINDOW {
+        (head, from)
+    } else {
+        (0, Duration::ZERO)
+    };
+    let tail = percentile(count, within, TAIL_PERCENT) + 1;
+    let tail = worth_keeping(count, within + beyond, head, tail);
     let until = (bins(tail) * (100 + MARGIN_PERCENT) / 100).max(SHORTEST);
-    Plan {
-        from: if from >= LEAST_WINDOW { from } else { Duration::ZERO },
-        until,
+    Plan { from, until }
+}
+
+/// The end of the bins, from `head` and not beyond `tail`, for which an environment is worth keeping: where the calls
+/// that it is there for, at their price, exceed the minutes in which it waits by most.
+fn worth_keeping(count: impl Fn(usize) -> u32, sum: u32, head: usize, tail: usize) -> usize {
+    let mut pauses = i64::from(sum) - (0..head).map(|bin| i64::from(count(bin))).sum::<i64>();
+    let (mut gain, mut best, mut end) = (0, 0, head);
+    for bin in head..tail {
+        let calls = i64::from(count(bin));
+        gain += calls * MINUTES_FOR_A_CALL - pauses;
+        pauses -= calls;
+        if gain > best {
+            (best, end) = (gain, bin + 1);
+        }
     }
+    end
 }
 
 /// The coefficient of variation of the bins' counts.
