@@ -34,8 +34,8 @@ const AGE: Duration = Duration::from_secs(3600);
 const PAUSE: Duration = Duration::from_millis(250);
 /// The longest that it is left alone.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
-/// One that ends sooner than this after it was started has failed, whether it had booted or not.
-const SOON: Duration = Duration::from_secs(1);
+/// How long answers of one that was replaced or has ended are waited for: longer than anybody waits for a sandbox.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What a forked runtime is put into. All descriptors are close-on-exec and end with the seat.
 #[derive(Debug)]
@@ -90,8 +90,8 @@ pub(crate) struct Zygotes {
     setting: Setting,
     /// By the runtime's index in the warden's list.
     families: Vec<Family>,
-    /// Those that were replaced or have ended, as long as answers may come.
-    leaving: Vec<Zygote>,
+    /// Those that were replaced or have ended, as long as answers may come, and since when.
+    leaving: Vec<(Zygote, Instant)>,
     /// Those that have not been reaped yet, with their control group.
     groups: HashMap<Pid, String>,
     /// How many have been started.
@@ -113,12 +113,16 @@ struct Family {
 
 #[derive(Debug)]
 struct Zygote {
+    /// The index of its family.
+    family: usize,
     /// `None` when it has ended.
     pid: Option<Pid>,
     socket: OwnedFd,
     /// What it says to people, which is only ever why it has ended.
     output: OwnedFd,
     is_booted: bool,
+    /// Whether it has ever done what it is for.
+    has_forked: bool,
     /// Whether nobody holds the other end of its socket any more.
     is_closed: bool,
     /// The seats that it has not answered.
@@ -153,7 +157,7 @@ impl Zygotes {
     }
 
     /// Asks a zygote for a process. Never waits; starts the zygote when it is not running, and its successor when it is
-    /// to be replaced. An error when it was started and has failed a moment ago.
+    /// to be replaced. An error when it has failed a moment ago.
     pub(crate) fn spawn(&mut self, seat: &Seat, now: Instant) -> io::Result<()> {
         let index = usize::from(seat.runtime);
         let family = self.families.get(index).ok_or(io::ErrorKind::Unsupported)?;
@@ -168,7 +172,9 @@ impl Zygotes {
             let started = self.start(index, now);
             let family = &mut self.families[index];
             match started {
-                Ok(zygote) => self.leaving.extend(family.current.replace(zygote)),
+                Ok(zygote) => self
+                    .leaving
+                    .extend(family.current.replace(zygote).map(|old| (old, now))),
                 Err(error) => {
                     family.has_failed(now);
                     return Err(error);
@@ -202,10 +208,12 @@ impl Zygotes {
         let started = process::start(&self.setting, index, command, &group)?;
         self.groups.insert(started.pid, group);
         Ok(Zygote {
+            family: index,
             pid: Some(started.pid),
             socket: started.socket,
             output: started.output,
             is_booted: false,
+            has_forked: false,
             is_closed: false,
             asked: Vec::new(),
             forks: 0,
@@ -217,51 +225,52 @@ impl Zygotes {
     pub(crate) fn sockets(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         let families = self.families.iter();
         let current = families.flat_map(|family| family.current.iter().chain(&family.next));
-        let all = current.chain(&self.leaving).filter(|zygote| !zygote.is_closed);
+        let all = current
+            .chain(self.leaving.iter().map(|(zygote, _)| zygote))
+            .filter(|zygote| !zygote.is_closed);
         all.map(|zygote| zygote.socket.as_fd())
     }
 
     /// Takes all answers that have come. What a zygote that has ended was asked for and has not done are errors.
-    pub(crate) fn take(&mut self) -> Vec<Spawned> {
+    pub(crate) fn take(&mut self, now: Instant) -> Vec<Spawned> {
         let mut answers = Vec::new();
         for family in &mut self.families {
             for zygote in family.current.iter_mut().chain(&mut family.next) {
                 zygote.read(&mut answers);
             }
             if family.next.as_ref().is_some_and(|next| next.is_booted) {
-                self.leaving
-                    .extend(std::mem::replace(&mut family.current, family.next.take()));
+                let old = std::mem::replace(&mut family.current, family.next.take());
+                self.leaving.extend(old.map(|old| (old, now)));
             }
             if family.current.as_ref().is_some_and(|current| current.is_booted) {
                 family.failures = 0;
             }
         }
-        for zygote in &mut self.leaving {
+        for (zygote, _) in &mut self.leaving {
             zygote.read(&mut answers);
         }
         // One that is asked nothing any more ends when its socket closes.
-        self.leaving.retain(|zygote| !zygote.asked.is_empty());
+        self.leaving
+            .retain(|(zygote, since)| !zygote.asked.is_empty() && now < *since + PATIENCE);
         answers
     }
 
     /// Takes note that a child of the warden has ended. If it was a zygote, its control group, which is to be removed.
     pub(crate) fn reaped(&mut self, pid: Pid, now: Instant) -> Option<String> {
         let group = self.groups.remove(&pid)?;
-        let is_it = |zygote: &Zygote| zygote.pid == Some(pid);
+        let is_it = |zygote: &mut Zygote| zygote.pid == Some(pid);
         for family in &mut self.families {
-            let current = family.current.take_if(|zygote| is_it(zygote));
-            let Some(zygote) = current.or_else(|| family.next.take_if(|zygote| is_it(zygote))) else {
-                continue;
-            };
-            tracing::warn!(%pid, forks = zygote.forks, said = zygote.last_words(), "a zygote has ended");
-            if !zygote.is_booted || now < zygote.born + SOON {
-                family.has_failed(now);
-            }
+            let current = family.current.take_if(is_it);
+            let ended = current.or_else(|| family.next.take_if(is_it));
             // Forks that it has made may still answer.
-            self.leaving.push(zygote);
+            self.leaving.extend(ended.map(|zygote| (zygote, now)));
         }
-        if let Some(zygote) = self.leaving.iter_mut().find(|zygote| is_it(zygote)) {
+        if let Some((zygote, _)) = self.leaving.iter_mut().find(|(zygote, _)| zygote.pid == Some(pid)) {
             zygote.pid = None;
+            tracing::info!(%pid, forks = zygote.forks, said = zygote.last_words(), "a zygote has ended");
+            if !zygote.has_forked {
+                self.families[zygote.family].has_failed(now);
+            }
         }
         Some(group)
     }
@@ -308,6 +317,7 @@ impl Zygote {
                         // Whoever was given up is not waited for any more.
                         if let Some(at) = self.asked.iter().position(|id| *id == spawned.id) {
                             self.asked.swap_remove(at);
+                            self.has_forked |= spawned.process.is_ok();
                             answers.push(spawned);
                         }
                     }

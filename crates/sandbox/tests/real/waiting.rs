@@ -2,7 +2,7 @@
 //! server that breaks the rules can do with them. Their pid 1 is root, so they are found by their control groups.
 
 use std::fs;
-use std::io::IoSliceMut;
+use std::io::{IoSliceMut, Read as _, Write as _};
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -10,10 +10,11 @@ use std::path::Path;
 use ephyra_core::digest::Digest;
 use ephyra_core::id::EnvironmentId;
 use ephyra_sandbox::client::Warden;
+use ephyra_sandbox::supervisor::Exit;
 use ephyra_sandbox::warden::ServerSide;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
-use rustix::process::{Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process};
 use serde::Serialize;
 
 use crate::case::Tally;
@@ -32,6 +33,8 @@ pub(crate) fn run(tally: &mut Tally) {
     });
     tally.case("both_killed_take_blank_sandboxes_with_them", || killed(Victim::Both));
     tally.case("a_server_that_breaks_the_rules_gains_nothing", breaks_rules);
+    tally.case("a_killed_zygote_takes_nobody_with_it", killed_zygote);
+    tally.case("a_zygote_that_cannot_boot_says_why_and_is_left_alone", broken_zygote);
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -264,4 +267,97 @@ fn breaks_rules() {
     // Nobody has told it to.
     assert_eq!(world.wait().exit_status(), Some(1));
     assert_eq!(groups(), Default::default());
+}
+
+/// The zygotes of a platform: children of its warden, by what they were executed with.
+fn zygotes(world: &World) -> Vec<Pid> {
+    let entries = fs::read_dir("/proc").unwrap();
+    let pids = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()?.parse().ok());
+    let is_ours = |pid: &i32| {
+        let read = |name: &str| fs::read_to_string(format!("/proc/{pid}/{name}")).unwrap_or_default();
+        let parent = format!("PPid:\t{}\n", world.warden.as_raw_pid());
+        read("cmdline").contains("/var/runtime/zygote.py") && read("status").contains(&parent)
+    };
+    pids.filter(is_ours).filter_map(Pid::from_raw).collect()
+}
+
+fn connected(side: ServerSide) -> Server {
+    Server {
+        data: side.data.clone(),
+        tmp: side.isolation.tmp,
+        is_forked: false,
+        warden: Warden::connect(side.socket, side.runtimes).unwrap(),
+    }
+}
+
+/// Forks twice, waits to be told that the zygote was killed, and forks again.
+fn fork_twice(side: ServerSide, ready: &OwnedFd, killed: &OwnedFd) -> i32 {
+    block_on(async {
+        let server = connected(side);
+        let spec = || spec(guest::runtime(&server.warden, "python3."), server.empty());
+        let script = "import os\nos.read(3, 1)\nprint('still here')";
+        let mut first = guest::forked(&server.warden, spec(), script).await.unwrap();
+        tell(ready);
+        rustix::io::read(killed, &mut [0]).unwrap();
+        let mut second = guest::forked(&server.warden, spec(), script).await.unwrap();
+        for guest in [&mut first, &mut second] {
+            guest.say("x").await;
+            let ended = guest.ended().await;
+            assert_eq!(
+                (ended.exit, ended.output.as_str()),
+                (Some(Exit::Exited(0)), "still here\n")
+            );
+        }
+        first.end().await;
+        second.end().await;
+    });
+    0
+}
+
+fn killed_zygote() {
+    let (reader, writer) = readiness();
+    let (killed, teller) = rustix::pipe::pipe().unwrap();
+    let world = World::start(|_| {}, |side| fork_twice(side, &writer, &killed));
+    drop(writer);
+    wait_until_ready(reader);
+    let zygote = zygotes(&world);
+    assert_eq!(zygote.len(), 1);
+    kill_process(zygote[0], Signal::KILL).unwrap();
+    eventually("it is reaped", || zygotes(&world) != zygote);
+    tell(&teller);
+    // Nobody has told the server to end, and it ends well.
+    assert_eq!(world.wait().exit_status(), Some(1));
+    assert_eq!(groups(), Default::default());
+}
+
+/// What the server is told when there can be no zygote: twice, the second time without a try.
+fn broken_zygote() {
+    let (mut reader, writer) = readiness();
+    let world = World::start(
+        |options| options.zygote_modules = vec!["there_is_no_such_module".to_owned()],
+        |side| {
+            block_on(async {
+                let server = connected(side);
+                let spec = || spec(guest::runtime(&server.warden, "python3."), server.empty());
+                for _ in 0..2 {
+                    let Err(error) = guest::forked(&server.warden, spec(), "").await else {
+                        panic!("there is a fork");
+                    };
+                    writeln!(std::fs::File::from(writer.try_clone().unwrap()), "{error}").unwrap();
+                }
+                // Without it the sandbox is as good as ever.
+                let mut guest = guest::python(&server.warden, spec(), "print(1)").await;
+                assert_eq!(guest.ended().await.output, "1\n");
+                guest.end().await;
+            });
+            0
+        },
+    );
+    drop(writer);
+    let mut said = String::new();
+    reader.read_to_string(&mut said).unwrap();
+    let lines: Vec<_> = said.lines().collect();
+    assert!(said.contains("No module named 'there_is_no_such_module'"), "{said}");
+    assert!(lines.last().unwrap().contains("not started again yet"), "{said}");
+    assert_eq!(world.wait().exit_status(), Some(1));
 }

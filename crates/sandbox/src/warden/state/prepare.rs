@@ -268,7 +268,7 @@ impl State {
 
     /// Takes what zygotes have answered.
     pub(super) fn take_spawned(&mut self) -> io::Result<()> {
-        for Spawned { id, process } in self.parts.zygotes.take() {
+        for Spawned { id, process } in self.parts.zygotes.take(Instant::now()) {
             let adopted = process.map_err(at(Step::Zygote)).and_then(|process| {
                 let Some(Phase::Building(building)) = self.sandboxes.get(&id).map(|sandbox| &sandbox.phase) else {
                     return Ok(None);
