@@ -1,6 +1,7 @@
-"""Gives `logging` Lambda's handler, format and level. Loaded when something imports `logging`."""
+"""Gives `logging` Lambda's handler, format and level. Loaded once something has imported `logging`."""
 
 import json
+import logging
 import os
 import sys
 import time
@@ -11,47 +12,57 @@ from ephyra_runtime import loop
 _LEVELS = {"TRACE": 5, "DEBUG": 10, "INFO": 20, "WARN": 30, "WARNING": 30, "ERROR": 40, "FATAL": 50, "CRITICAL": 50}
 
 
-def install(logging):
-    """Puts the handler on the root logger of a freshly imported `logging`."""
-    # What a bare record has: whatever else one carries came with `extra`.
-    bare = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "aws_request_id", "taskName"}
+# What a bare record has: whatever else one carries came with `extra`.
+_BARE = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "aws_request_id", "taskName"}
 
-    class JsonFormatter(logging.Formatter):
-        def format(self, record):
-            fields = {
-                "timestamp": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(record.created)),
-                "level": record.levelname,
-                "message": record.getMessage(),
-                "logger": record.name,
-            }
-            if record.exc_info and record.exc_info[0] is not None:
-                kind, value, trace = record.exc_info
-                fields["stackTrace"] = traceback.format_list(
-                    [(f.filename, f.lineno, f.name, f.line) for f in traceback.extract_tb(trace)])
-                fields["errorType"] = kind.__name__
-                fields["errorMessage"] = str(value)
-                fields["location"] = "%s:%s:%s" % (record.pathname, record.funcName, record.lineno)
-            if record.aws_request_id:
-                fields["requestId"] = record.aws_request_id
-            for name, value in record.__dict__.items():
-                if name not in bare and name not in fields and value is not None:
-                    fields[name] = value
-            return json.dumps(fields, default=str)
 
-    class TextFormatter(logging.Formatter):
-        converter = time.gmtime
+class JsonFormatter(logging.Formatter):
+    """Writes a record as JSON, as Lambda does."""
 
-        def format(self, record):
-            return logging.Formatter.format(self, record).replace("\n", "\r")
+    def format(self, record):
+        fields = {
+            "timestamp": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(record.created)),
+            "level": record.levelname,
+            "message": record.getMessage(),
+            "logger": record.name,
+        }
+        if record.exc_info and record.exc_info[0] is not None:
+            kind, value, trace = record.exc_info
+            fields["stackTrace"] = traceback.format_list(
+                [(f.filename, f.lineno, f.name, f.line) for f in traceback.extract_tb(trace)])
+            fields["errorType"] = kind.__name__
+            fields["errorMessage"] = str(value)
+            fields["location"] = "%s:%s:%s" % (record.pathname, record.funcName, record.lineno)
+        if record.aws_request_id:
+            fields["requestId"] = record.aws_request_id
+        for name, value in record.__dict__.items():
+            if name not in _BARE and name not in fields and value is not None:
+                fields[name] = value
+        return json.dumps(fields, default=str)
 
-    class LambdaHandler(logging.Handler):
-        def emit(self, record):
-            try:
-                record.aws_request_id = loop.request_id or ""
-                sys.stdout.write(self.format(record) + "\n")
-            except Exception:
-                self.handleError(record)
 
+class TextFormatter(logging.Formatter):
+    """Writes a record as one line of text, as Lambda does."""
+
+    converter = time.gmtime
+
+    def format(self, record):
+        return logging.Formatter.format(self, record).replace("\n", "\r")
+
+
+class LambdaHandler(logging.Handler):
+    """Writes records to the standard output."""
+
+    def emit(self, record):
+        try:
+            record.aws_request_id = loop.request_id or ""
+            sys.stdout.write(self.format(record) + "\n")
+        except Exception:
+            self.handleError(record)
+
+
+def install():
+    """Puts the handler on the root logger."""
     handler = LambdaHandler()
     root = logging.getLogger()
     if os.environ.get("AWS_LAMBDA_LOG_FORMAT") == "JSON":

@@ -269,7 +269,7 @@ def main():
     if "logging" in sys.modules:
         from ephyra_runtime import logs
 
-        logs.install(sys.modules["logging"])
+        logs.install()
     else:
         sys.meta_path.insert(0, LoggingHook())
     is_template = _environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") == "snap-start"
@@ -331,4 +331,4 @@ class LoggingHook:
         self.loader.exec_module(module)
         from ephyra_runtime import logs
 
-        logs.install(module)
+        logs.install()
