@@ -114,6 +114,12 @@ def test_provisioned_environments_are_started_ahead(platform, function):
         assert result.payload["how"] == "provisioned-concurrency"
     listed = client.list_provisioned_concurrency_configs(FunctionName=name)["ProvisionedConcurrencyConfigs"]
     assert [c["FunctionArn"].rpartition(":")[2] for c in listed] == [version]
+    # Less means less at once, and more calls than are provisioned get environments beside them.
+    client.put_provisioned_concurrency_config(ProvisionedConcurrentExecutions=1, **qualified)
+    state = client.get_provisioned_concurrency_config(**qualified)
+    assert state["AvailableProvisionedConcurrentExecutions"] == state["AllocatedProvisionedConcurrentExecutions"] == 1
+    results = together([lambda: platform.call(name, {"s": 1}, Qualifier=version)] * 2, 2)
+    assert sorted(r.payload["how"] for r in results) == ["on-demand", "provisioned-concurrency"]
     client.delete_provisioned_concurrency_config(**qualified)
     assert client.list_provisioned_concurrency_configs(FunctionName=name)["ProvisionedConcurrencyConfigs"] == []
 

@@ -261,6 +261,33 @@ def snapstart_apply(r):
     )
 
 
+def snapstart_function(r):
+    # Recorded with Java too, whose answers differ in nothing but the runtime's name.
+    recorded = r.answers["create_function_response"]
+    r.bindings.runtimes[recorded["Runtime"]] = r.python
+    name = r.name("fn")
+    r.create(name, "create_function_response", Handler=recorded["Handler"], MemorySize=1024, Timeout=5)
+    return name
+
+
+def snapstart_lifecycle(r):
+    name = snapstart_function(r)
+    r.step("get_function_response_latest", "get_function", FunctionName=name)
+    r.call("publish_version", FunctionName=name, Description="version1")
+    r.step("get_function_response_version_1", "get_function", FunctionName=name, Qualifier="1")
+
+
+def snapstart_update(r):
+    name = snapstart_function(r)
+    r.step(
+        "update_function_response",
+        "update_function_configuration",
+        FunctionName=name,
+        SnapStart={"ApplyOn": "PublishedVersions"},
+    )
+    r.updated(name)
+
+
 def deprecated_runtime(r):
     r.step(
         "deprecation_error",
@@ -420,6 +447,10 @@ SCENARIOS = {
     ACCOUNT + "test_account_settings_total_code_size": code_size,
     ACCOUNT + "test_account_settings_total_code_size_config_update": code_size_of_configuration,
 }
+SNAPSTART = "TestLambdaSnapStart / test_snapstart_"
+for runtime in ("java11", "java17", "java21", "java25", "python3.12", "python3.13"):
+    SCENARIOS[f"{SNAPSTART}lifecycle[{runtime}]"] = snapstart_lifecycle
+    SCENARIOS[f"{SNAPSTART}update_function_configuration[{runtime}]"] = snapstart_update
 RECURSION = "TestLambdaRecursion / test_put_function_recursion_config_"
 SCENARIOS |= {
     RECURSION + "allow": recursion_allow,
