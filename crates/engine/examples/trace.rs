@@ -6,7 +6,7 @@
 //! or less and 81 % once a minute or less; timers among them, and calls in bursts; times and memory by the
 //! distributions that they fitted. Calls above one in ten seconds are thinned, and each counts for those left out.
 //!
-//! `cargo run --release -p ephyra-engine --example trace [FUNCTIONS [DAYS]]`
+//! `cargo run --release -p ephyra-engine --example trace [--json] [FUNCTIONS [DAYS]]`
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, reason = "a program for measuring")]
 
@@ -37,6 +37,8 @@ mod scheduler;
 const DAY: f64 = 86_400.0;
 /// Calls a day of one function that are simulated; of more, each stands for several.
 const MOST_CALLS: f64 = 8640.0;
+/// Calls a day up to which a function counts as rare: one a minute.
+const RARE: f64 = 1440.0;
 /// How long a start takes: the platform's part.
 const START: f64 = 0.006;
 
@@ -263,7 +265,7 @@ impl Run<'_> {
             self.tally.functions[function].1 += 1;
             self.tally.cold += 1.0;
         }
-        if one.rate <= 1440.0 {
+        if one.rate <= RARE {
             self.tally.waits.push(waited);
         }
         self.busy_mb += u64::from(one.revision.memory_mb);
@@ -351,8 +353,92 @@ fn percentile(sorted: &[f64], percent: usize) -> f64 {
         .unwrap_or_default()
 }
 
+/// What is told of a run.
+struct Figures([(&'static str, f64); 13]);
+
+const HEADING: &str = "keep-alive              cold all  fn p50  fn p75 cold rare  wait p99  idle GB  busy GB  most GB   \
+                       starts  expected  in vain  no room       s";
+
+impl Figures {
+    fn of(functions: &[Function], tally: &mut Tally, forecasts: scheduler::Forecasts, days: f64) -> Self {
+        let mut shares: Vec<f64> = tally
+            .functions
+            .iter()
+            .filter(|(calls, _)| *calls > 0)
+            .map(|(calls, cold)| 100.0 * f64::from(*cold) / f64::from(*calls))
+            .collect();
+        shares.sort_by(f64::total_cmp);
+        tally.waits.sort_by(f64::total_cmp);
+        let rare: (u32, u32) = functions
+            .iter()
+            .zip(&tally.functions)
+            .filter(|(function, _)| function.rate <= RARE)
+            .fold((0, 0), |sum, (_, (calls, cold))| (sum.0 + calls, sum.1 + cold));
+        let gb = |mb_s: f64| mb_s / (days * DAY) / 1024.0;
+        #[expect(clippy::cast_precision_loss, reason = "they are below 2^52")]
+        let number = |number: u64| number as f64;
+        Self([
+            ("cold share of all calls, %", 100.0 * tally.cold / tally.calls),
+            ("cold share of a function's calls, median, %", percentile(&shares, 50)),
+            (
+                "cold share of a function's calls, 75th percentile, %",
+                percentile(&shares, 75),
+            ),
+            (
+                "cold share, functions of up to a call a minute, %",
+                100.0 * f64::from(rare.1) / f64::from(rare.0),
+            ),
+            (
+                "wait for an environment at p99, the same, ms",
+                percentile(&tally.waits, 99) * 1000.0,
+            ),
+            ("memory that waits for calls, GB", gb(tally.idle_mb_s)),
+            ("memory in use, GB", gb(tally.busy_mb_s)),
+            ("most memory, GB", number(tally.most_mb) / 1024.0),
+            ("starts", number(tally.starts)),
+            ("calls expected", number(forecasts.right)),
+            ("calls expected in vain", number(forecasts.wrong)),
+            ("calls expected without room", number(forecasts.skipped)),
+            ("days", days),
+        ])
+    }
+
+    fn to_json(&self) -> String {
+        let members: Vec<String> = self
+            .0
+            .iter()
+            .map(|(name, value)| format!("{name:?}:{value:.4}"))
+            .collect();
+        format!("{{{}}}", members.join(","))
+    }
+
+    fn to_text(&self) -> String {
+        let [
+            all,
+            p50,
+            p75,
+            rare,
+            wait,
+            idle,
+            busy,
+            most,
+            starts,
+            right,
+            wrong,
+            skipped,
+            _,
+        ] = self.0.map(|(_, value)| value);
+        format!(
+            "{all:>8.4}% {p50:>6.1}% {p75:>6.1}% {rare:>8.2}% {wait:>7.0}ms {idle:>8.2} {busy:>8.2} {most:>8.2} \
+             {starts:>8} {right:>9} {wrong:>8} {skipped:>8}"
+        )
+    }
+}
+
 fn main() {
-    let mut arguments = std::env::args().skip(1);
+    let (flags, numbers): (Vec<_>, Vec<_>) = std::env::args().skip(1).partition(|text| text.starts_with("--"));
+    let is_json = flags.iter().any(|flag| flag == "--json");
+    let mut arguments = numbers.into_iter();
     let count: usize = arguments.next().map_or(2000, |text| text.parse().unwrap());
     let days: f64 = arguments.next().map_or(1.0, |text| text.parse().unwrap());
     let mut numbers = Numbers(2020);
@@ -362,21 +448,11 @@ fn main() {
         .collect();
     let calls: Vec<Vec<f64>> = functions.iter().map(|one| one.calls(days, &mut numbers)).collect();
     let simulated: usize = calls.iter().map(Vec::len).sum();
-    println!("{count} functions, {days} days, {simulated} calls simulated");
-    println!(
-        "{:<22} {:>9} {:>9} {:>9} {:>9} {:>10} {:>10} {:>9} {:>9} {:>12} {:>8}",
-        "keep-alive",
-        "cold all",
-        "cold p50",
-        "cold p75",
-        "cold rare",
-        "wait p99",
-        "idle GB",
-        "busy GB",
-        "most GB",
-        "starts",
-        "s"
-    );
+    if !is_json {
+        println!("{count} functions, {days} days, {simulated} calls simulated");
+        println!("{HEADING}");
+    }
+    let mut documents = Vec::new();
     for (name, is_adaptive, minutes, memory_mb) in [
         ("fixed 10 min", false, 10, 1 << 20),
         ("adaptive", true, 10, 1 << 20),
@@ -426,32 +502,18 @@ fn main() {
             reason = "a few days in microseconds"
         )]
         let (mut tally, forecasts) = run.go((days * DAY * 1e6) as u64);
-        let mut shares: Vec<f64> = tally
-            .functions
-            .iter()
-            .filter(|(calls, _)| *calls > 0)
-            .map(|(calls, cold)| 100.0 * f64::from(*cold) / f64::from(*calls))
-            .collect();
-        shares.sort_by(f64::total_cmp);
-        tally.waits.sort_by(f64::total_cmp);
-        let rare: (u32, u32) = functions
-            .iter()
-            .zip(&tally.functions)
-            .filter(|(function, _)| function.rate <= 1440.0)
-            .fold((0, 0), |sum, (_, (calls, cold))| (sum.0 + calls, sum.1 + cold));
-        let gb = |mb_s: f64| mb_s / (days * DAY) / 1024.0;
-        println!(
-            "{name:<22} {:>8.4}% {:>8.1}% {:>8.1}% {:>8.2}% {:>8.0}ms {:>10.2} {:>9.2} {:>9.2} {:>12} {:>8.2}   {forecasts:?}",
-            100.0 * tally.cold / tally.calls,
-            percentile(&shares, 50),
-            percentile(&shares, 75),
-            100.0 * f64::from(rare.1) / f64::from(rare.0),
-            percentile(&tally.waits, 99) * 1000.0,
-            gb(tally.idle_mb_s),
-            gb(tally.busy_mb_s),
-            tally.most_mb as f64 / 1024.0,
-            tally.starts,
-            began.elapsed().as_secs_f64(),
-        );
+        let figures = Figures::of(&functions, &mut tally, forecasts, days);
+        if is_json {
+            documents.push(format!("{name:?}:{}", figures.to_json()));
+        } else {
+            println!(
+                "{name:<22} {} {:>7.1}",
+                figures.to_text(),
+                began.elapsed().as_secs_f64()
+            );
+        }
+    }
+    if is_json {
+        println!("{{{}}}", documents.join(","));
     }
 }
