@@ -5,6 +5,8 @@ import com.amazonaws.services.lambda.runtime.RequestHandler;
 import java.io.File;
 import java.net.URLClassLoader;
 import java.nio.charset.StandardCharsets;
+import java.util.Collections;
+import java.util.Iterator;
 import java.util.List;
 import java.util.Map;
 
@@ -99,6 +101,12 @@ final class Rehearsal {
                 Loader.load("none.Such", classes);
             } catch (Fault expected) {
                 Fault.document(expected);
+            }
+            Iterator<Map.Entry<String, String>> known = System.getenv().entrySet().iterator();
+            if (known.hasNext()) {
+                // To what it is already.
+                Map.Entry<String, String> variable = known.next();
+                Variables.set(Collections.singletonMap(variable.getKey(), variable.getValue()));
             }
             Runnable lambda = () -> invocation.getRemainingTimeInMillis();
             lambda.run();

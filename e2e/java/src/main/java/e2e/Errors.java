@@ -108,16 +108,6 @@ public class Errors {
         }
     }
 
-    public static class Lazy {
-        public Lazy() throws InterruptedException {
-            Thread.sleep(60_000);
-        }
-
-        public String handle() {
-            return "never";
-        }
-    }
-
     @SuppressWarnings("rawtypes")
     public static class Raw implements com.amazonaws.services.lambda.runtime.RequestHandler {
         @Override
