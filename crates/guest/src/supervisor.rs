@@ -42,6 +42,8 @@ pub(crate) struct Supervisor {
     runtime: Option<Exit>,
     /// How extensions have ended, by their numbers.
     extensions: Vec<(u8, Exit)>,
+    /// Whether pid 1 is gone.
+    has_vanished: bool,
 }
 
 /// The way to pid 1; clones lead to the same.
@@ -103,6 +105,7 @@ impl Supervisor {
             socket: Arc::new(UnixDatagram::from_std(socket)?),
             runtime: None,
             extensions: Vec::new(),
+            has_vanished: false,
         })
     }
 
@@ -117,8 +120,14 @@ impl Supervisor {
     }
 
     /// Whether pid 1 is gone, and with it everything.
-    pub(crate) fn has_vanished(&self) -> bool {
-        self.runtime == Some(Exit::Vanished)
+    pub(crate) const fn has_vanished(&self) -> bool {
+        self.has_vanished
+    }
+
+    /// Everything is gone; how the runtime ended stays what it is, if it was told before.
+    fn vanish(&mut self) {
+        self.has_vanished = true;
+        self.runtime.get_or_insert(Exit::Vanished);
     }
 
     /// How the runtime has ended, if it is known to have.
@@ -149,7 +158,7 @@ impl Supervisor {
                         News::Ended
                     }
                     None => {
-                        self.runtime = Some(Exit::Vanished);
+                        self.vanish();
                         News::Ended
                     }
                 },
@@ -157,7 +166,7 @@ impl Supervisor {
                     continue;
                 }
                 Err(_) => {
-                    self.runtime = Some(Exit::Vanished);
+                    self.vanish();
                     News::Ended
                 }
             };
