@@ -70,6 +70,9 @@ impl Scheduler {
                     // What still goes on is the function's own, and others are not to wait for it.
                     self.places -= 1;
                     let revision = environment.revision;
+                    if let Some(pool) = self.pools.get_mut(&revision) {
+                        pool.slow += 1;
+                    }
                     self.settle(revision, now, effects);
                 }
             }

@@ -101,6 +101,11 @@ impl Scheduler {
                 }
                 continue;
             };
+            if self.slow_of(&name) >= self.options.max_starting {
+                // What its starts wait for, or compute, is its own; more of them would take from the others.
+                turn += 1;
+                continue;
+            }
             let free = self.options.memory_mb.saturating_sub(self.reserved_mb);
             let spare = (free + self.ending_mb).saturating_sub(earmarked);
             if wanted.memory_mb <= free.min(spare) {
@@ -269,6 +274,17 @@ impl Scheduler {
             .filter_map(|revision| self.pools.get(revision))
             .map(Pool::spare)
             .sum()
+    }
+
+    /// A function's starts that take long.
+    fn slow_of(&self, name: &FunctionName) -> u32 {
+        let pools = self
+            .functions
+            .get(name)
+            .into_iter()
+            .flat_map(|function| &function.pools);
+        let pools = pools.filter_map(|revision| self.pools.get(revision));
+        pools.map(|pool| pool.slow).sum()
     }
 
     /// Puts the function of a revision behind all others in the ring: it has given up an environment for one of them.

@@ -291,16 +291,21 @@ impl Scheduler {
         let Some(environment) = self.environments.get_mut(&slot) else {
             return;
         };
-        if std::mem::take(&mut environment.has_place) {
+        let had_place = std::mem::take(&mut environment.has_place);
+        let pool = self.pools.get_mut(&environment.revision);
+        match environment.purpose {
+            Purpose::Prewarmed | Purpose::SnapStart => self.starting_ahead -= 1,
+            Purpose::OnDemand | Purpose::Provisioned => {}
+        }
+        if had_place {
             self.places -= 1;
         }
-        match environment.purpose {
-            Purpose::OnDemand => {}
-            Purpose::Prewarmed | Purpose::SnapStart => self.starting_ahead -= 1,
-            Purpose::Provisioned => {
-                if let Some(pool) = self.pools.get_mut(&environment.revision) {
-                    pool.kept.provisioned_starting -= 1;
-                }
+        if let Some(pool) = pool {
+            if !had_place {
+                pool.slow -= 1;
+            }
+            if environment.purpose == Purpose::Provisioned {
+                pool.kept.provisioned_starting -= 1;
             }
         }
     }

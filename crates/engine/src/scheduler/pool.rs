@@ -150,6 +150,8 @@ pub(super) struct Pool {
     pub(super) revision: Arc<Revision>,
     pub(super) counts: Counts,
     pub(super) kept: Kept,
+    /// Starts that take long and have given up their places.
+    pub(super) slow: u32,
     /// Idle environments; the one used last is at the end and is used next, so that the others grow old.
     pub(super) idle: Vec<Slot>,
     /// Idle environments that are provisioned: these are used first.
@@ -183,6 +185,7 @@ impl Pool {
             revision,
             counts: Counts::default(),
             kept: Kept::default(),
+            slow: 0,
             idle: Vec::new(),
             idle_provisioned: Vec::new(),
             idle_templates: Vec::new(),

@@ -22,6 +22,8 @@ use tokio::sync::Notify;
 pub(crate) struct World {
     /// Environments that were begun to be started.
     pub(crate) launched: AtomicU32,
+    /// What they were started for, in order.
+    pub(crate) purposes: Mutex<Vec<Purpose>>,
     /// Environments that are there.
     pub(crate) alive: AtomicUsize,
     /// Environments that were frozen, thawed not counted.
@@ -60,11 +62,12 @@ impl Launcher for FakeLauncher {
     fn launch(
         &self,
         revision: Arc<Revision>,
-        _: Purpose,
+        purpose: Purpose,
     ) -> BoxFuture<'static, Result<Box<dyn Environment>, LaunchError>> {
         let world = Arc::clone(&self.0);
         Box::pin(async move {
             let number = world.launched.fetch_add(1, Ordering::SeqCst) + 1;
+            world.purposes.lock().push(purpose);
             let time = world.start_time.lock().get(&revision.function).copied();
             tokio::time::sleep(time.unwrap_or(Duration::from_millis(100))).await;
             if let Some(error) = world.start_errors.lock().pop() {

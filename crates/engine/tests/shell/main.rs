@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use ephyra_core::compute::{Invoke, Steer};
-use ephyra_core::environment::LaunchError;
+use ephyra_core::compute::{Invoke, SnapStartError, Steer};
+use ephyra_core::environment::{LaunchError, Purpose};
 use ephyra_core::invocation::{InvokeError, Outcome, ThrottleReason};
 use ephyra_core::revision::Revision;
 use ephyra_core::usage::UsageOutcome;
@@ -274,6 +274,67 @@ async fn provisioned_environments_are_started_ahead_and_replaced() {
     engine.set_provisioned(Arc::clone(&function), 0);
     tokio::time::sleep(Duration::from_secs(3600)).await;
     assert_eq!(world.alive(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_template_stands_ready_before_the_first_call_and_is_made_anew() {
+    let (engine, world) = engine(|_| {});
+    let function = revision("a", 128);
+    assert_eq!(engine.first_template(Arc::clone(&function)).await, Ok(()));
+    assert_eq!(*world.purposes.lock(), [Purpose::SnapStart]);
+    assert_eq!(
+        engine.first_template(Arc::clone(&function)).await,
+        Ok(()),
+        "it is there"
+    );
+    tokio::time::sleep(Duration::from_secs(86_400)).await;
+    let first = engine.invoke(call(&function, "1")).await.unwrap();
+    assert_eq!((served_by(&first), first.measures.queued), (1, Duration::ZERO));
+    assert!(first.measures.cold.is_some(), "what its restoring took is told");
+    until(|| world.launched() == 2).await;
+    assert_eq!(*world.purposes.lock(), [Purpose::SnapStart; 2]);
+    until(|| engine.snapshot().idle == 2).await;
+    engine.retire(function.id).await;
+    assert_eq!(world.alive(), 0);
+    let late = engine.first_template(Arc::clone(&function)).await;
+    assert_eq!(late, Err(SnapStartError::Undone));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_template_that_fails_is_told_to_who_waits() {
+    let (engine, world) = engine(|_| {});
+    let function = revision("a", 128);
+    *world.init_error.lock() = Some("no module".to_owned());
+    let failed = engine.first_template(Arc::clone(&function)).await.unwrap_err();
+    assert!(matches!(failed, SnapStartError::Init(error) if error.payload == "no module"));
+    engine.set_snap_start(Arc::clone(&function), false);
+    until(|| world.alive() == 0).await;
+    *world.init_error.lock() = None;
+    world
+        .start_errors
+        .lock()
+        .push(LaunchError::Sandbox("clone: EPERM".to_owned()));
+    let failed = engine.first_template(Arc::clone(&function)).await.unwrap_err();
+    assert_eq!(failed, SnapStartError::Launch("clone: EPERM".to_owned()));
+    // It is tried again behind that, and who waits when the platform goes down hears so.
+    until(|| engine.snapshot().idle == 1).await;
+    let other = engine.first_template(revision("b", 128));
+    assert!(engine.drain().await);
+    assert_eq!(other.await, Err(SnapStartError::Undone));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_environment_is_there_before_a_call_that_is_expected() {
+    let (engine, world) = engine(|_| {});
+    let function = revision("hourly", 128);
+    let mut cold = Vec::new();
+    for _ in 0..10 {
+        let outcome = engine.invoke(call(&function, "1")).await.unwrap();
+        cold.push(outcome.measures.cold.is_some());
+        tokio::time::sleep(Duration::from_secs(3600)).await;
+    }
+    assert_eq!(cold.iter().filter(|cold| **cold).count(), 7, "{cold:?}");
+    assert_eq!(world.purposes.lock()[7..], [Purpose::Prewarmed; 4]);
 }
 
 #[tokio::test(start_paused = true)]

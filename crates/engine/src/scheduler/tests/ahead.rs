@@ -236,15 +236,35 @@ fn a_fixed_keep_alive_is_what_it_says() {
 
 #[test]
 fn starts_that_take_long_hold_up_nobody() {
-    let mut world = World::new(options());
+    let mut world = World::new(Options {
+        memory_mb: 2048,
+        account_concurrency: 100,
+        ..options()
+    });
     let (slow, quick) = (revision("slow", 128), revision("quick", 128));
-    for _ in 0..3 {
+    for _ in 0..9 {
         world.request(&slow).unwrap();
     }
     world.request(&quick).unwrap();
-    assert_eq!(world.starting.len(), 3);
+    let count = |world: &World, name: &str| {
+        let all = world.starting.values();
+        all.filter(|one| one.function.as_str() == name).count()
+    };
+    assert_eq!((count(&world, "slow"), count(&world, "quick")), (3, 0));
     world.pass(Duration::from_millis(249));
-    assert_eq!(world.starting.len(), 3);
+    assert_eq!(count(&world, "quick"), 0);
     world.pass(Duration::from_millis(1));
-    assert!(world.starting.values().any(|one| one.function.as_str() == "quick"));
+    assert_eq!(count(&world, "quick"), 1);
+    // However many it wants, one function has only so many of them, and the places are there for others.
+    let others: Vec<_> = (0..4).map(|number| revision(&format!("f{number}"), 128)).collect();
+    for _ in 0..4 {
+        world.pass(Duration::from_millis(250));
+    }
+    assert!(count(&world, "slow") <= 5, "{}", count(&world, "slow"));
+    for other in &others[..3] {
+        world.request(other).unwrap();
+        assert_eq!(count(&world, other.function.as_str()), 1);
+    }
+    world.come_to_rest();
+    assert!(world.waiting.is_empty());
 }

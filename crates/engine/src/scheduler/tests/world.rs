@@ -356,6 +356,8 @@ impl World {
             assert_eq!(pool.kept.provisioned, of(Purpose::Provisioned));
             assert_eq!(pool.kept.templates, of(Purpose::SnapStart));
             assert_eq!(pool.kept.prewarmed, of(Purpose::Prewarmed));
+            let slow = |one: &pool::Environment| one.revision == *id && is_starting(one) && !one.has_place;
+            assert_eq!(pool.slow, count(&slow));
             assert!(
                 pool.kept.templates <= 1 && pool.kept.prewarmed <= 1,
                 "more than one ahead"
