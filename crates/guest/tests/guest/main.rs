@@ -3,6 +3,7 @@
 
 mod api;
 mod extensions;
+mod java;
 mod lifecycle;
 mod node;
 mod python;

@@ -267,6 +267,9 @@ impl FirstProcess {
         let task = self.task.to_str().unwrap();
         let bootstrap = runtimes.join("python/bootstrap.py");
         let index = runtimes.join("node/index.js");
+        if text.starts_with("/var/lang/base") || text.contains("=/var/lang/base") {
+            return text.replace("/var/lang/base", crate::java::base().to_str().unwrap());
+        }
         text.replace("/var/task", task)
             .replace("/opt/extensions", &format!("{task}/extensions"))
             .replace("/var/runtime/bootstrap.py", bootstrap.to_str().unwrap())
