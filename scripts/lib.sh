@@ -48,6 +48,19 @@ venv() {
     fi
 }
 
+# java_functions FOLDER: the Java functions of the end-to-end tests, with their libraries from Maven's repository; built
+# anew when they change.
+java_functions() {
+    local folder=$1 stamp
+    stamp=$(find e2e/java/pom.xml e2e/java/src -type f -print0 | sort -z | xargs -0 sha256sum | sha256sum)
+    if [ "$(cat "$folder/stamp" 2>/dev/null)" != "$stamp" ]; then
+        say "Building the Java functions of the end-to-end tests"
+        rm -rf "$folder"
+        mvn -q -B -f e2e/java/pom.xml package -Dmaven.test.skip -Dmaven.repo.local="$(dirname "$folder")/maven" -Dout="$folder"
+        printf '%s\n' "$stamp" >"$folder/stamp"
+    fi
+}
+
 # Debian's own Python where it is there: what people have, and readable by all.
 SYSTEM_PYTHON=/usr/bin/python3
 

@@ -68,7 +68,7 @@ pub(crate) async fn run(options: &cli::Deploy, output: &Output) -> anyhow::Resul
 
 /// A family's name becomes the newest member that the platform has.
 async fn runtime(platform: &Platform, wanted: &str) -> anyhow::Result<String> {
-    if !matches!(wanted, "python" | "nodejs" | "provided") {
+    if !matches!(wanted, "python" | "nodejs" | "java" | "provided") {
         return Ok(wanted.to_owned());
     }
     let runtimes = platform.get_own("/_ephyra/runtimes").await?;

@@ -22,7 +22,7 @@ pub(crate) fn run(options: &cli::New, output: &Output) -> anyhow::Result<ExitCod
         .context("the folder's name becomes the function's: choose another")?;
     let template = template::of_runtime(&options.runtime).with_context(|| {
         format!(
-            "there is no template for runtime {:?}: take python, nodejs or provided, or one of `ephyra runtime list`",
+            "there is no template for runtime {:?}: take python, nodejs, java or provided, or one of `ephyra runtime list`",
             options.runtime
         )
     })?;
@@ -42,9 +42,10 @@ pub(crate) fn run(options: &cli::New, output: &Output) -> anyhow::Result<ExitCod
     }
     output.result(&json!({ "name": name.as_str(), "folder": folder }), |_| {
         format!(
-            "{} {}\n\nNext: ephyra deploy {folder} && ephyra invoke {name}\n",
+            "{} {}\n\nNext: {build}ephyra deploy {folder} && ephyra invoke {name}\n",
             output.paint(Colour::Green, "Made"),
             folder.display(),
+            build = template.build(folder),
             folder = folder.display(),
         )
     })?;

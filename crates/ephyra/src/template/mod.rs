@@ -5,6 +5,7 @@
 pub(crate) enum Template {
     Python,
     Node,
+    Java,
     Provided,
 }
 
@@ -21,6 +22,8 @@ pub(crate) fn of_runtime(runtime: &str) -> Option<Template> {
         Some(Template::Python)
     } else if runtime.starts_with("node") {
         Some(Template::Node)
+    } else if runtime.starts_with("java") {
+        Some(Template::Java)
     } else if runtime.starts_with("provided") {
         Some(Template::Provided)
     } else {
@@ -29,23 +32,41 @@ pub(crate) fn of_runtime(runtime: &str) -> Option<Template> {
 }
 
 impl Template {
+    /// What has to be done in `folder` before it can be deployed, as the beginning of a command line.
+    pub(crate) fn build(self, folder: &std::path::Path) -> String {
+        match self {
+            Self::Java => format!("javac {}/Handler.java && ", folder.display()),
+            Self::Python | Self::Node | Self::Provided => String::new(),
+        }
+    }
+
     /// The files of a new function called `name`.
     pub(crate) fn files(self, name: &str, runtime: &str) -> Vec<File> {
         let (source, text, handler) = match self {
             Self::Python => ("app.py", include_str!("app.py"), "app.handler"),
             Self::Node => ("app.mjs", include_str!("app.mjs"), "app.handler"),
+            Self::Java => ("Handler.java", include_str!("Handler.java"), "Handler::handle"),
             Self::Provided => ("bootstrap", include_str!("bootstrap"), "bootstrap"),
+        };
+        // A JVM alone takes 50 MB.
+        let memory = if self == Self::Java { 256 } else { 128 };
+        let compiled = if self == Self::Java {
+            "# Compile before you deploy, with javac or what you like: classes here, jars in lib/.\n\
+             exclude = [\"Handler.java\"]\n"
+        } else {
+            ""
         };
         let settings = format!(
             "# What `ephyra deploy` sends.\n\
              name = \"{name}\"\n\
-             # python, nodejs and provided mean the newest on the machine; `ephyra runtime list` shows them all.\n\
+             # python, nodejs, java and provided mean the newest on the machine; `ephyra runtime list` shows them all.\n\
              runtime = \"{runtime}\"\n\
              handler = \"{handler}\"\n\
              # In MB; CPU comes in proportion, one whole at 1769.\n\
-             memory = 128\n\
+             memory = {memory}\n\
              # In seconds.\n\
              timeout = 3\n\
+             {compiled}\
              \n\
              [environment]\n\
              GREETING = \"Hello\"\n"
@@ -71,7 +92,7 @@ mod tests {
 
     #[test]
     fn every_template_has_settings_that_can_be_read() {
-        for runtime in ["python", "nodejs22.x", "provided.al2023"] {
+        for runtime in ["python", "nodejs22.x", "java17", "provided.al2023"] {
             let files = of_runtime(runtime).unwrap().files("mine", runtime);
             let project: crate::project::Project = toml::from_str(&files[0].text).unwrap();
             assert_eq!((project.name.as_str(), project.runtime.as_str()), ("mine", runtime));

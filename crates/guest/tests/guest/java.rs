@@ -9,7 +9,7 @@ use ephyra_core::revision::LogLevel;
 use ephyra_guest::{Runtime, RuntimeKind};
 use serde_json::{Value, json};
 
-use crate::support::{Rig, answer, failure};
+use crate::support::{BASE, Rig, answer, failure};
 
 /// A JDK, and what was compiled with it.
 struct Kit {
@@ -56,17 +56,13 @@ fn kit() -> Option<&'static Kit> {
             .arg("-C")
             .arg(folder.path())
             .arg("com"));
+        BASE.set(folder.path().to_owned()).unwrap();
         Some(Kit {
             java: javac.with_file_name("java"),
             folder,
         })
     })
     .as_ref()
-}
-
-/// The folder that stands for `/var/lang/base`.
-pub(crate) fn base() -> &'static Path {
-    kit().unwrap().folder.path()
 }
 
 fn javac() -> Option<PathBuf> {

@@ -7,7 +7,7 @@ use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -168,6 +168,9 @@ impl Builder for FakeBuilder {
     }
 }
 
+/// What stands for `/var/lang/base`, for runtimes that need it.
+pub(crate) static BASE: OnceLock<PathBuf> = OnceLock::new();
+
 /// What plays a sandbox's pid 1.
 struct FirstProcess {
     task: PathBuf,
@@ -267,10 +270,9 @@ impl FirstProcess {
         let task = self.task.to_str().unwrap();
         let bootstrap = runtimes.join("python/bootstrap.py");
         let index = runtimes.join("node/index.js");
-        if text.starts_with("/var/lang/base") || text.contains("=/var/lang/base") {
-            return text.replace("/var/lang/base", crate::java::base().to_str().unwrap());
-        }
+        let base = BASE.get().map_or("/var/lang/base", |base| base.to_str().unwrap());
         text.replace("/var/task", task)
+            .replace("/var/lang/base", base)
             .replace("/opt/extensions", &format!("{task}/extensions"))
             .replace("/var/runtime/bootstrap.py", bootstrap.to_str().unwrap())
             .replace("/var/runtime/index.js", index.to_str().unwrap())
