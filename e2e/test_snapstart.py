@@ -1,6 +1,8 @@
 """SnapStart: a published version has an initialised environment ready, and its first call pays no initialisation."""
 
+import importlib.metadata
 import re
+import sys
 import time
 import urllib.request
 
@@ -149,3 +151,39 @@ def test_a_change_of_code_published_with_the_update_gets_a_template_too(platform
     answer = platform.lambda_.update_function_code(FunctionName=name, ZipFile=code, Publish=True)
     assert settled(platform, name, answer["Version"])["State"] == "Active"
     assert platform.invoke(name, Qualifier=answer["Version"])["how"] == "snap-start"
+
+
+def test_awss_own_runtime_client_runs_its_hooks_in_a_template(platform, function):
+    files = {
+        "app.py": "import os, snapshot_restore_py as hooks\ntold = [os.environ['AWS_LAMBDA_INITIALIZATION_TYPE']]\n"
+        "hooks.register_before_snapshot(told.append, 'before')\nhooks.register_after_restore(told.append, 'after')\n"
+        "def handler(event, context):\n    return told\n"
+    }
+    for distribution in ("awslambdaric", "simplejson", "snapshot-restore-py"):
+        for path in importlib.metadata.files(distribution) or ():
+            if not str(path).startswith("..") and "__pycache__" not in str(path):
+                files[str(path)] = path.locate().read_bytes()
+    interpreter = f"/usr/bin/python{sys.version_info.major}.{sys.version_info.minor}"
+    files["bootstrap"] = f"#!/bin/sh\nexec {interpreter} -m awslambdaric app.handler\n"
+    name = function(
+        None,
+        runtime="provided.al2023",
+        files=files,
+        modes={"bootstrap": 0o755},
+        Timeout=10,
+        MemorySize=256,
+        SnapStart=ON,
+    )
+    version = published(platform, name)["Version"]
+    first = platform.call(name, Qualifier=version)
+    assert first.payload == ["snap-start", "before", "after"], (first.payload, first.log)
+    assert "Restore Duration" in first.log and "Init Duration" not in first.log
+
+
+def test_node_versions_have_templates_too(platform, function):
+    source = "const born = Date.now();\nexports.handler = async () => ({born, how: process.env.AWS_LAMBDA_INITIALIZATION_TYPE});\n"
+    name = function(source, runtime=platform.node, SnapStart=ON)
+    version = published(platform, name)["Version"]
+    asked = time.time() * 1000
+    answer = platform.invoke(name, Qualifier=version)
+    assert answer["how"] == "snap-start" and answer["born"] < asked
