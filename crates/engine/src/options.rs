@@ -32,6 +32,9 @@ pub struct Options {
     /// A start that takes longer than this no longer counts among those: what goes on is the function's own
     /// initialisation, and others do not wait for it.
     pub slow_after: Duration,
+    /// An invocation waits so long for an environment that is in use, before another is started for it, when its
+    /// function's runs are so short that one comes free within this time: sooner than a start would end. Zero: never.
+    pub patience: Duration,
     /// How long a function that found no room waits before another function, which uses its environments without a
     /// pause, has to give one up for it. Short times cost cold starts, long ones fairness.
     pub yield_after: Duration,
@@ -54,6 +57,7 @@ impl Default for Options {
             queue_timeout: Duration::from_secs(10),
             max_starting: 2 * cores,
             slow_after: Duration::from_millis(250),
+            patience: Duration::from_millis(5),
             yield_after: Duration::from_millis(500),
             drain_timeout: Duration::from_secs(20),
         }

@@ -45,6 +45,11 @@ impl Scheduler {
             && at <= now
         {
             self.retries.pop_first();
+            if let Some(pool) = self.pools.get_mut(&revision)
+                && pool.patient_until.is_some_and(|until| until <= now)
+            {
+                pool.patient_until = None;
+            }
             self.settle(revision, now, effects);
         }
         self.prepare_expected(now, effects);

@@ -56,7 +56,8 @@ impl Scheduler {
         };
         let coming = pool.counts.coming();
         let waiting = u32::try_from(pool.waiters.len()).unwrap_or(u32::MAX);
-        let mut count = waiting.saturating_sub(coming);
+        let patient = pool.patient(self.options.patience, now);
+        let mut count = waiting.saturating_sub(coming).saturating_sub(patient);
         if pool.failures >= LAUNCH_TRIES {
             count = count.min(1_u32.saturating_sub(pool.counts.starting));
         }
@@ -156,6 +157,7 @@ impl Scheduler {
             purpose,
             is_unused: true,
             has_place: true,
+            busy_since: now,
             due: None,
         };
         self.environments.insert(slot, environment);

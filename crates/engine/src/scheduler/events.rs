@@ -36,7 +36,7 @@ impl Scheduler {
         if let Some(slot) = idle {
             self.enter(revision.id, now);
             let is_template = self.is_template(slot);
-            let lease = self.assign(slot);
+            let lease = self.assign(slot, now);
             if is_template {
                 // The next one is made.
                 self.settle(revision.id, now, effects);
@@ -61,12 +61,14 @@ impl Scheduler {
 
     /// An invocation's run is over, or it was dropped. `is_reusable`: its environment came back.
     pub(crate) fn released(&mut self, slot: Slot, is_reusable: bool, now: Instant, effects: &mut Vec<Effect>) {
-        let Some(revision) = self.environments.get(&slot).map(|environment| environment.revision) else {
+        let Some(environment) = self.environments.get(&slot) else {
             return;
         };
+        let (revision, busy_since) = (environment.revision, environment.busy_since);
         self.leave(revision, now);
         if is_reusable {
             if let Some(pool) = self.pools.get_mut(&revision) {
+                pool.learn(now.saturating_duration_since(busy_since));
                 pool.failures = 0;
                 pool.setbacks = 0;
             }
@@ -259,7 +261,7 @@ impl Scheduler {
         if self.phase == Phase::Closed {
             self.end(slot, effects);
         } else if let Some(waiter) = self.next_waiter(revision) {
-            let lease = self.assign(slot);
+            let lease = self.assign(slot, now);
             let cold = lease.cold || is_fresh;
             let lease = Lease { cold, ..lease };
             effects.push(Effect::Grant {
@@ -284,11 +286,12 @@ impl Scheduler {
     }
 
     /// Hands an environment to an invocation.
-    fn assign(&mut self, slot: Slot) -> Lease {
+    fn assign(&mut self, slot: Slot, now: Instant) -> Lease {
         self.shift(slot, Stage::Busy);
         let Some(environment) = self.environments.get_mut(&slot) else {
             return Lease { slot, cold: false };
         };
+        environment.busy_since = now;
         let purpose = environment.purpose;
         let is_first = std::mem::replace(&mut environment.is_unused, false);
         let revision = environment.revision;

@@ -403,12 +403,27 @@ impl Scheduler {
                 self.forget(revision, effects);
             }
         }
+        self.be_patient(revision, now);
         self.list_background(revision, now);
         if !self.ring.is_empty() {
             self.dispatch(now, effects);
         }
         if !self.background.is_empty() {
             self.dispatch_background(now, effects);
+        }
+    }
+
+    /// Has the clock look after those that wait for an environment in use.
+    fn be_patient(&mut self, revision: RevisionId, now: Instant) {
+        let patience = self.options.patience;
+        if let Some(pool) = self.pools.get_mut(&revision)
+            && pool.patient_until.is_none()
+            && pool.patient(patience, now) > 0
+        {
+            let at = now + patience;
+            pool.patient_until = Some(at);
+            self.retries.insert((at, revision));
+            self.wake_by(at);
         }
     }
 

@@ -53,6 +53,8 @@ pub(super) struct Environment {
     pub(super) is_unused: bool,
     /// It is being started and counts among those that may be at once.
     pub(super) has_place: bool,
+    /// Since when the invocation that has it has it.
+    pub(super) busy_since: Instant,
     /// When the clock looks at it next. It may be too early, but never too late.
     pub(super) due: Option<Instant>,
 }
@@ -161,6 +163,10 @@ pub(super) struct Pool {
     pub(super) waiters: VecDeque<Waiter>,
     /// Invocations that were admitted and are not over.
     pub(super) in_flight: u32,
+    /// How long a run takes, by those that ended last.
+    pub(super) run: Option<Duration>,
+    /// When it is looked at whether those that wait for an environment in use have waited long enough.
+    pub(super) patient_until: Option<Instant>,
     /// How many environments are kept started.
     pub(super) provisioned: u32,
     pub(super) snap_start: SnapStart,
@@ -191,6 +197,8 @@ impl Pool {
             idle_templates: Vec::new(),
             waiters: VecDeque::new(),
             in_flight: 0,
+            run: None,
+            patient_until: None,
             provisioned: 0,
             snap_start: SnapStart::Off,
             wants_prewarm: false,
@@ -248,6 +256,27 @@ impl Pool {
     /// What of the scope's concurrency this revision takes: what is provisioned is set aside, used or not.
     pub(super) fn charge(&self) -> u32 {
         self.in_flight.max(self.provisioned)
+    }
+
+    /// Notes how long a run took.
+    pub(super) fn learn(&mut self, run: Duration) {
+        self.run = Some(self.run.map_or(run, |known| (known * 7 + run) / 8));
+    }
+
+    /// How many of those that wait without being covered need no environment of their own, for one that is in use
+    /// comes free in time.
+    pub(super) fn patient(&self, patience: Duration, now: Instant) -> u32 {
+        let coming = self.counts.coming() as usize;
+        let Some(run) = self.run.filter(|run| *run < patience) else {
+            return 0;
+        };
+        let turns = patience.as_micros() / run.as_micros().max(1);
+        let soon = u128::from(self.counts.busy) * turns;
+        let overdue = self.waiters.iter().skip(coming);
+        let overdue = overdue.take_while(|waiter| waiter.since + patience <= now).count();
+        let waiting = self.waiters.len().saturating_sub(coming);
+        let soon = usize::try_from(soon).unwrap_or(usize::MAX);
+        u32::try_from((waiting - overdue).min(soon)).unwrap_or(u32::MAX)
     }
 
     fn shelf(&mut self, purpose: Purpose) -> &mut Vec<Slot> {

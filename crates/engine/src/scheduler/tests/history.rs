@@ -10,6 +10,7 @@ use proptest::prelude::*;
 
 use super::super::pool::SnapStart;
 use super::world::{ACCOUNT, World, options, revision};
+use crate::options::Options;
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -95,7 +96,8 @@ proptest! {
 
     #[test]
     fn any_history_keeps_the_rules_and_loses_nobody(steps in steps()) {
-        let mut world = World::new(options());
+        let patience = Duration::from_millis(5);
+        let mut world = World::new(Options { patience, ..options() });
         // Two revisions of one function among them.
         let revisions: Vec<_> = [("a", 128), ("a", 256), ("b", 128), ("c", 512), ("d", 1024), ("e", 300)]
             .map(|(name, memory_mb)| revision(name, memory_mb))

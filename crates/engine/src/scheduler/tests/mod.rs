@@ -118,6 +118,37 @@ fn a_failed_launch_is_told_to_one_and_the_last_to_all() {
 }
 
 #[test]
+fn a_call_waits_for_an_environment_that_is_about_to_be_free_and_not_for_long() {
+    let mut world = World::new(Options {
+        patience: Duration::from_millis(5),
+        account_concurrency: 100,
+        ..options()
+    });
+    let function = revision("quick", 128);
+    // Of a function that never ran nothing is known.
+    for _ in 0..2 {
+        world.request(&function).unwrap();
+    }
+    assert_eq!(world.starting.len(), 2);
+    world.start_all();
+    world.pass(Duration::from_millis(1));
+    world.come_to_rest();
+    // Two in use come free five times each before a start would end.
+    for _ in 0..14 {
+        world.request(&function).unwrap();
+    }
+    assert_eq!((world.busy.len(), world.waiting.len()), (2, 12));
+    assert_eq!(world.starting.len(), 2, "for the two that ten turns do not reach");
+    world.pass(Duration::from_millis(4));
+    assert_eq!(world.starting.len(), 2);
+    // The runs turned out to be long after all.
+    world.pass(Duration::from_millis(1));
+    assert_eq!(world.starting.len(), 3, "as many as may be at once");
+    world.come_to_rest();
+    assert!(world.waiting.is_empty());
+}
+
+#[test]
 fn functions_take_turns_when_the_machine_is_full() {
     let mut world = World::new(Options {
         max_starting: 1,
