@@ -177,7 +177,7 @@ proptest! {
                 boot_us,
                 init_us,
                 restore_us,
-                origin: [Origin::Scratch, Origin::Pool, Origin::Zygote, Origin::Template][init_us as usize % 4],
+                origin: if init_us % 2 == 0 { Origin::Zygote } else { Origin::Template },
             }),
             outcome: if sizes[0] % 2 == 0 { UsageOutcome::Timeout } else { UsageOutcome::Error },
             ..record(i64::from(start) * 400)
