@@ -98,7 +98,7 @@ impl Meters {
             throttled_by_machine: throttles(ThrottleReason::CallerRateLimitExceeded),
             duration: histogram!("ephyra_duration_seconds"),
             cold_queue: cold("queue"),
-            cold_handler: cold("handler"),
+            cold_handler: cold("first_call"),
             cold_environment: cold("environment"),
             cold_boot: cold("boot"),
             cold_init: cold("init"),

@@ -77,7 +77,7 @@ async fn invocations_throttles_and_environments_are_counted() {
         1,
     );
     seen.check("ephyra_duration_seconds{}", 5);
-    for phase in ["queue", "environment", "boot", "init"] {
+    for phase in ["queue", "environment", "boot", "init", "first_call"] {
         seen.check(&format!("ephyra_cold_start_seconds{{phase={phase}}}"), 3);
     }
     seen.check("ephyra_concurrency{}", 0.0_f64.to_bits());
