@@ -28,6 +28,8 @@ const LAST_WORDS_BYTES: usize = 64 * 1024;
 const OUTPUT_BURST: u64 = 4 << 20;
 /// How fast more than that is read, in bytes a second. The guest waits meanwhile, as the pipe is full.
 const OUTPUT_RATE: u64 = 4 << 20;
+/// How long a line may lie here before it is written: those of a short invocation are written together at its end.
+const PATIENCE: Duration = Duration::from_millis(50);
 /// How long an answer may be under way when the runtime has already ended.
 const GRACE: Duration = Duration::from_millis(20);
 
@@ -94,19 +96,30 @@ impl Watch {
     }
 
     async fn race<T>(&mut self, deadline: Option<Instant>, mut work: Pin<&mut impl Future<Output = T>>) -> Waited<T> {
-        let mut timer = pin!(deadline.map(|at| tokio::time::sleep_until(at.into())));
+        // What has no deadline has no line that waits either, and no timer: it may last for ever.
+        let mut due = deadline.map(|at| at.min(Instant::now() + PATIENCE));
+        let mut timer = pin!(due.map(|at| tokio::time::sleep_until(at.into())));
         poll_fn(|cx| {
             if let Poll::Ready(done) = work.as_mut().poll(cx) {
                 return Poll::Ready(Waited::Done(done));
             }
-            // Work that never runs dry leaves a timer no share of the task's budget: the clock has the last word.
-            if timer
-                .as_mut()
-                .as_pin_mut()
-                .is_some_and(|timer| timer.poll(cx).is_ready())
-                || deadline.is_some_and(|at| Instant::now() >= at)
-            {
-                return Poll::Ready(Waited::Deadline);
+            while let (Some(at), Some(end)) = (due, deadline) {
+                let is_up = timer
+                    .as_mut()
+                    .as_pin_mut()
+                    .is_some_and(|timer| timer.poll(cx).is_ready());
+                // Work that never runs dry leaves a timer no share of the task's budget: the clock has the last word.
+                if !is_up && Instant::now() < at {
+                    break;
+                }
+                if at == end {
+                    return Poll::Ready(Waited::Deadline);
+                }
+                self.journal.flush();
+                due = deadline;
+                if let Some(timer) = timer.as_mut().as_pin_mut() {
+                    timer.reset(end.into());
+                }
             }
             self.poll_supervisor(cx);
             if let Some(exit) = self.supervisor.runtime() {
@@ -116,6 +129,9 @@ impl Watch {
                 return Poll::Ready(Waited::Lost(*number, *exit));
             }
             self.poll_output(cx);
+            if due == deadline {
+                self.journal.flush();
+            }
             Poll::Pending
         })
         .await
@@ -134,6 +150,7 @@ impl Watch {
                 return Poll::Ready(false);
             }
             self.poll_output(cx);
+            self.journal.flush();
             Poll::Pending
         })
         .await
@@ -168,7 +185,6 @@ impl Watch {
         ] {
             has_more |= poll_pipe(output, category, &mut self.journal, &mut self.pace, cx);
         }
-        self.journal.flush();
         if has_more {
             cx.waker().wake_by_ref();
         }

@@ -182,7 +182,10 @@ impl LogStore {
     pub async fn delete(&self, group: &str) -> Result<(), LogError> {
         self.run("deleting", group, |inner, dir| {
             let _nothing_is_written = inner.flushing.write();
-            match fs::remove_dir_all(dir) {
+            let removed = fs::remove_dir_all(dir);
+            // Part of it may be gone even when it failed.
+            inner.sweeper.deleted();
+            match removed {
                 Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
                 _ => Ok(()),
             }

@@ -31,6 +31,8 @@ struct Shared {
     flushing: Arc<RwLock<()>>,
     /// Bytes written since the last sweep.
     unswept: AtomicU64,
+    /// How often files of streams that may be open were deleted.
+    deletions: AtomicU64,
     is_woken: AtomicBool,
     work: Mutex<Work>,
     bell: Condvar,
@@ -51,6 +53,7 @@ impl Sweeper {
             options,
             flushing,
             unswept: AtomicU64::new(0),
+            deletions: AtomicU64::new(0),
             is_woken: AtomicBool::new(true),
             work: Mutex::new(Work {
                 is_due: true,
@@ -79,6 +82,16 @@ impl Sweeper {
             work.is_urgent = true;
             self.shared.bell.notify_one();
         }
+    }
+
+    /// Says that files were deleted.
+    pub(super) fn deleted(&self) {
+        self.shared.deletions.fetch_add(1, Ordering::Release);
+    }
+
+    /// A number that changes with every deletion.
+    pub(super) fn deletions(&self) -> u64 {
+        self.shared.deletions.load(Ordering::Acquire)
     }
 
     /// Says that a file was made.
@@ -139,6 +152,7 @@ impl Shared {
         }
         for path in surplus(segments, now_ms, &self.options) {
             if_present(fs::remove_file(path))?;
+            self.deletions.fetch_add(1, Ordering::Release);
         }
         Ok(())
     }

@@ -5,6 +5,7 @@ use std::io::{self, ErrorKind, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use ephyra_core::logs::LogStream;
@@ -13,6 +14,9 @@ use super::{Inner, LogEvent, line, name, segment};
 
 /// What is buffered at most before it is flushed by itself, in bytes.
 const BUFFER_BYTES: usize = 64 * 1024;
+
+/// How often it is looked whether the file is still there: whoever deletes it loses what was written in between.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// An open stream. Its file is opened with its first flush.
 pub(super) struct Writer {
@@ -23,6 +27,8 @@ pub(super) struct Writer {
     escaped: String,
     buffer: Vec<u8>,
     file: Option<(File, u64)>,
+    /// When the file was last looked at, and how many deletions there had been then.
+    looked: (Instant, u64),
     number: u64,
 }
 
@@ -36,6 +42,7 @@ impl Writer {
             escaped: name::escape(stream),
             buffer: Vec::new(),
             file: None,
+            looked: (Instant::now(), 0),
             number: 0,
         }
     }
@@ -74,9 +81,15 @@ impl Writer {
     fn ready(&mut self) -> io::Result<()> {
         if let Some((file, bytes)) = &self.file
             && *bytes < self.inner.options.segment_bytes
-            && file.metadata()?.nlink() > 0
         {
-            return Ok(());
+            let (now, deletions) = (Instant::now(), self.inner.sweeper.deletions());
+            if self.looked.1 == deletions && now < self.looked.0 + LOOK_EVERY {
+                return Ok(());
+            }
+            self.looked = (now, deletions);
+            if file.metadata()?.nlink() > 0 {
+                return Ok(());
+            }
         }
         self.file = None;
         self.file = Some((self.open_next()?, 0));
