@@ -1,6 +1,7 @@
 //! The Java runtime: how a JVM is started. What it boots from is made once for each, see [`base`].
 
 pub mod base;
+mod library;
 
 use crate::runtime::Runtime;
 
@@ -50,6 +51,8 @@ fn flags(major: u32) -> Vec<String> {
         // The limits are given below; what the JVM could read of control groups is not in a guest.
         "-XX:-UseContainerSupport",
         "-Xshare:auto",
+        // The function's folder is mounted after the JVM has booted: names are to be looked up when they are used.
+        "-Dsun.nio.fs.chdirAllowed=true",
         // What locales a machine has decides nothing.
         "-Dfile.encoding=UTF-8",
         "-Dsun.jnu.encoding=UTF-8",

@@ -153,6 +153,7 @@ pub const fn assets() -> &'static [Asset] {
         asset!(Java, "java", "src/ephyra/runtime/Control.java"),
         asset!(Java, "java", "src/ephyra/runtime/EventNames.java"),
         asset!(Java, "java", "src/ephyra/runtime/Fault.java"),
+        asset!(Java, "java", "src/ephyra/runtime/Folder.java"),
         asset!(Java, "java", "src/ephyra/runtime/Handler.java"),
         asset!(Java, "java", "src/ephyra/runtime/Invocation.java"),
         asset!(Java, "java", "src/ephyra/runtime/Json.java"),

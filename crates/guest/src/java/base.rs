@@ -13,6 +13,7 @@ use ephyra_sandbox::supervisor::StartCommand;
 use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 
+use super::library::library;
 use super::{JAR, flags, has_archive, major};
 use crate::job::{self, Job, JobError};
 use crate::prepared::Prepared;
@@ -21,6 +22,8 @@ use crate::runtime::{RuntimeKind, assets};
 /// The files of a prepared folder, by the names that the JVM's arguments have for them.
 const JAR_NAME: &str = "runtime.jar";
 const ARCHIVE_NAME: &str = "classes.jsa";
+/// The runtime finds it beside the jar.
+const LIBRARY_NAME: &str = "folder.so";
 /// What jobs may take, in MB: javac is large.
 const MEMORY_MB: u32 = 1024;
 /// How long each may take on a busy machine.
@@ -203,8 +206,12 @@ impl Maker {
         Ok(digest)
     }
 
+    /// Writes a folder, with the library beside what is given.
     fn write(&self, digest: Digest, files: &[(&str, &[u8])]) -> Result<(), BaseError> {
-        let written = self.prepared.write(digest, files);
+        let library = library();
+        let mut all = files.to_vec();
+        all.extend(library.as_deref().map(|library| (LIBRARY_NAME, library)));
+        let written = self.prepared.write(digest, &all);
         written.map_err(|error| BaseError::Write(Arc::new(error)))
     }
 
@@ -250,6 +257,7 @@ fn digest_of(words: [&str; 4], from: Option<Digest>) -> Digest {
     match from {
         Some(digest) => all.extend_from_slice(digest.as_bytes()),
         None => {
+            all.extend_from_slice(Digest::of(&library().unwrap_or_default()).as_bytes());
             for asset in assets().iter().filter(|asset| asset.kind == RuntimeKind::Java) {
                 all.extend_from_slice(Digest::of(asset.path.as_bytes()).as_bytes());
                 all.extend_from_slice(Digest::of(asset.bytes).as_bytes());

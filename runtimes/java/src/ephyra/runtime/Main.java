@@ -71,7 +71,11 @@ public final class Main {
             Object told = configuration.get("handler");
             String name = told == null ? System.getenv("_HANDLER") : told.toString();
             String task = System.getenv("LAMBDA_TASK_ROOT");
-            ClassLoader classes = Loader.classes(task == null ? "/var/task" : task, "/opt/java");
+            if (task == null) {
+                task = "/var/task";
+            }
+            Folder.enter(task);
+            ClassLoader classes = Loader.classes(task, "/opt/java");
             Thread.currentThread().setContextClassLoader(classes);
             handler = Loader.load(name == null ? "" : name, classes);
             if ("snap-start".equals(System.getenv("AWS_LAMBDA_INITIALIZATION_TYPE"))) {

@@ -108,6 +108,7 @@ final class Rehearsal {
                 Map.Entry<String, String> variable = known.next();
                 Variables.set(Collections.singletonMap(variable.getKey(), variable.getValue()));
             }
+            Folder.enter(System.getProperty("user.dir"));
             Runnable lambda = () -> invocation.getRemainingTimeInMillis();
             lambda.run();
             String joined = "a" + invocation.getAwsRequestId() + event.length;

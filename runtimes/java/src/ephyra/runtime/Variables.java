@@ -57,9 +57,7 @@ final class Variables {
         long strings = memory.allocate(8L * (all.size() + 1));
         int index = 0;
         for (Map.Entry<String, String> variable : all.entrySet()) {
-            byte[] text = (variable.getKey() + "=" + variable.getValue() + "\0").getBytes(StandardCharsets.UTF_8);
-            long string = memory.allocate(text.length);
-            memory.put(string, text);
+            long string = memory.string(variable.getKey() + "=" + variable.getValue());
             memory.putAddress(strings + 8L * index++, string);
         }
         memory.putAddress(strings + 8L * index, 0);
@@ -101,7 +99,7 @@ final class Variables {
     }
 
     /** Memory outside of the heap. */
-    private static final class Memory {
+    static final class Memory {
         private final Object unsafe;
         private final Method allocate;
         private final Method copy;
@@ -129,8 +127,12 @@ final class Variables {
             return (Long) allocate.invoke(unsafe, bytes);
         }
 
-        void put(long address, byte[] bytes) throws ReflectiveOperationException {
+        /** The address of a C string that lives for ever. */
+        long string(String text) throws ReflectiveOperationException {
+            byte[] bytes = (text + "\0").getBytes(StandardCharsets.UTF_8);
+            long address = allocate(bytes.length);
             copy.invoke(unsafe, bytes, arrayBase, null, address, (long) bytes.length);
+            return address;
         }
 
         void putAddress(long address, long value) throws ReflectiveOperationException {
