@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::{Case, Server, cases};
 use crate::guest::{Spec, create, runtime};
 
-pub(super) const CASES: &[Case] = cases![building_is_quick, controls_are_quick];
+pub(super) const CASES: &[Case] = cases![building_is_quick, controls_are_quick, forks_are_quick_and_small];
 
 fn print(what: &str, times: &mut [Duration]) -> Duration {
     times.sort_unstable();
@@ -49,6 +49,50 @@ async fn building_is_quick(server: Server) {
         print(&format!("assign, {name}"), &mut assign);
         print(&format!("end, {name}"), &mut end);
         assert!(median < Duration::from_millis(100), "building takes {median:?}");
+    }
+}
+
+/// `MemAvailable` of proc_meminfo(5), in KiB: the server sees the whole machine's.
+fn available_kib() -> u64 {
+    let text = std::fs::read_to_string("/proc/meminfo").unwrap();
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix("MemAvailable:"))
+        .unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
+async fn forks_are_quick_and_small(server: Server) {
+    const COUNT: usize = 200;
+    let blank = |zygote| ephyra_sandbox::client::Blank {
+        zygote,
+        ..server.spec().blank()
+    };
+    // Its boot counts for nobody.
+    server.warden.prepare(blank(true)).await.unwrap().controls.end().await;
+    for (name, zygote) in [("prepare", false), ("prepare and fork", true)] {
+        let mut times = Vec::new();
+        for _ in 0..100 {
+            let sandbox = server.warden.prepare(blank(zygote)).await.unwrap();
+            times.push(sandbox.built_in);
+            sandbox.controls.end().await;
+        }
+        let median = print(name, &mut times);
+        assert!(median < Duration::from_millis(100), "a fork takes {median:?}");
+        let before = available_kib();
+        let began = Instant::now();
+        let mut all = tokio::task::JoinSet::new();
+        for _ in 0..COUNT {
+            let (warden, blank) = (server.warden.clone(), blank(zygote));
+            all.spawn(async move { warden.prepare(blank).await.unwrap() });
+        }
+        let alive = all.join_all().await;
+        let rate = COUNT as f64 / began.elapsed().as_secs_f64();
+        let each = before.saturating_sub(available_kib()) / COUNT as u64;
+        println!("    {name}: {rate:.0} a second, {each} KiB each of the machine's memory");
+        for sandbox in alive {
+            sandbox.controls.end().await;
+        }
     }
 }
 
