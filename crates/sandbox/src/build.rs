@@ -10,6 +10,7 @@ mod start;
 
 use std::collections::BTreeSet;
 use std::io;
+use std::mem::ManuallyDrop;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
@@ -26,6 +27,7 @@ use crate::isolation::Piece;
 use crate::protocol::Step;
 use crate::seccomp::Filter;
 use crate::skeleton::HOST_NAME;
+use crate::warden::Scratch;
 
 pub(crate) use lockdown::{Reach, become_user, bound_capabilities, end_with_parent, landlock, limits};
 pub(crate) use order::{BuildReport, Mounts, Order, give};
@@ -54,12 +56,14 @@ pub(crate) struct Blueprint<'a> {
     pub(crate) mount_point: &'a Path,
     /// What the runtime boots from, mounted nowhere yet.
     pub(crate) base: Option<&'a OwnedFd>,
-    /// The file system for /tmp, mounted nowhere yet.
-    pub(crate) tmp: &'a OwnedFd,
+    /// The file system for /tmp.
+    pub(crate) tmp: Tmp<'a>,
     /// The guest's user as the host sees it; also its group.
     pub(crate) host_uid: u32,
     /// The slot's user namespace, when one is used.
     pub(crate) user_namespace: Option<BorrowedFd<'a>>,
+    /// The slot's network, when it has one.
+    pub(crate) network: Option<BorrowedFd<'a>>,
     /// Whether the runtime comes from a zygote; then pid 1 has no use for what the runtime holds.
     pub(crate) has_zygote: bool,
     /// The guest's end of the control stream.
@@ -72,6 +76,14 @@ pub(crate) struct Blueprint<'a> {
     pub(crate) extension_output: OwnedFd,
     /// Where it is said that the sandbox stands, or why not, and where orders come from.
     pub(crate) report: OwnedFd,
+}
+
+/// Where a sandbox's first /tmp comes from.
+pub(crate) enum Tmp<'a> {
+    /// It was made before, and is mounted nowhere yet.
+    Ready(&'a OwnedFd),
+    /// None was left: each pid 1 makes its own, beside the others.
+    Make(&'a Scratch),
 }
 
 /// A step that failed.
@@ -117,12 +129,12 @@ impl<T, E: Into<io::Error>> At<T> for Result<T, E> {
     }
 }
 
-/// The namespaces that pid 1 is cloned into. The cgroup namespace comes later, when it is in its group.
+/// The namespaces that pid 1 is cloned into. The cgroup namespace comes later, when it is in its group, and so does the
+/// network's, which is entered.
 pub(crate) fn namespaces(pieces: &BTreeSet<Piece>) -> Namespaces {
     [
         (Piece::MountNamespace, Namespaces::MOUNT),
         (Piece::PidNamespace, Namespaces::PID),
-        (Piece::NetworkNamespace, Namespaces::NETWORK),
         (Piece::IpcNamespace, Namespaces::IPC),
         (Piece::UtsNamespace, Namespaces::UTS),
     ]
@@ -133,7 +145,7 @@ pub(crate) fn namespaces(pieces: &BTreeSet<Piece>) -> Namespaces {
 
 /// All namespaces that a sandbox has of its own, but for the user's.
 pub(crate) fn all_namespaces(pieces: &BTreeSet<Piece>) -> Namespaces {
-    let cloned = namespaces(pieces);
+    let cloned = namespaces(pieces).and(Namespaces::NETWORK);
     if pieces.contains(&Piece::CgroupNamespace) {
         cloned.and(Namespaces::CGROUP)
     } else {
@@ -179,6 +191,16 @@ pub(crate) fn run(blueprint: Blueprint<'_>) -> i32 {
 fn build(blueprint: &Blueprint<'_>) -> Result<OwnedFd, Failure> {
     let uses = |piece| blueprint.pieces.contains(&piece);
     lockdown::end_with_parent().at(Step::Privileges)?;
+    // Before anything that is used is the sandbox's own.
+    let made;
+    let tmp = match &blueprint.tmp {
+        Tmp::Ready(tmp) => *tmp,
+        Tmp::Make(scratch) => {
+            // It is closed with all that is not kept.
+            made = ManuallyDrop::new(scratch.make_own(blueprint.host_uid).at(Step::Tmp)?);
+            &*made
+        }
+    };
     if let Some((tree, group)) = blueprint.group {
         tree.join(group).at(Step::JoinCgroup)?;
         if uses(Piece::CgroupNamespace) {
@@ -191,10 +213,9 @@ fn build(blueprint: &Blueprint<'_>) -> Result<OwnedFd, Failure> {
         ephyra_sys::namespace::set_host_name(HOST_NAME).at(Step::Session)?;
     }
     raise_oom_score().at(Step::Session)?;
-    raise_loopback().at(Step::Loopback)?;
-    let listener = listener().at(Step::Listener)?;
+    let listener = enter_network(blueprint.network)?;
 
-    root::build(blueprint)?;
+    root::build(blueprint, tmp)?;
 
     silence().at(Step::Close)?;
     if uses(Piece::OwnUsers) || !uses(Piece::UserNamespace) {
@@ -225,6 +246,20 @@ pub(crate) fn raise_oom_score() -> io::Result<()> {
 pub(crate) fn silence() -> io::Result<()> {
     let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
     (0..=2).try_for_each(|number| place(null.as_fd(), number))
+}
+
+/// Enters the slot's network, or a new one; its listener. Somebody may still hold the listener of the sandbox before.
+fn enter_network(network: Option<BorrowedFd<'_>>) -> Result<OwnedFd, Failure> {
+    if let Some(network) = network {
+        ephyra_sys::namespace::enter_network(network).at(Step::Loopback)?;
+        match listener() {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
+            listener => return listener.at(Step::Listener),
+        }
+    }
+    unshare(Namespaces::NETWORK).at(Step::Loopback)?;
+    raise_loopback().at(Step::Loopback)?;
+    listener().at(Step::Listener)
 }
 
 fn listener() -> io::Result<OwnedFd> {

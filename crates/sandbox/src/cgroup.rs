@@ -241,12 +241,20 @@ impl Tree {
         }
     }
 
-    /// Makes a sandbox's group, without limits.
+    /// Makes a group, without limits.
     pub(crate) fn make(&self, name: &str) -> io::Result<()> {
         self.bases().try_for_each(|base| fs::create_dir(base.join(name)))
     }
 
-    /// Sets a new group's limits, all but the CPU cap.
+    /// Sets what is the same for all sandboxes' groups.
+    pub(crate) fn settle(&self, name: &str) -> io::Result<()> {
+        match self {
+            Self::V1(tree) => tree.settle(name),
+            Self::V2(tree) => tree.settle(name),
+        }
+    }
+
+    /// Sets a new group's own limits, all but the CPU cap.
     pub(crate) fn limit(&self, name: &str, limits: Limits) -> io::Result<()> {
         match self {
             Self::V1(tree) => tree.limit(name, limits),

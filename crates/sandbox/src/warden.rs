@@ -6,6 +6,7 @@
 mod data;
 mod folders;
 mod groups;
+mod networks;
 mod scratch;
 mod server;
 mod slots;
@@ -31,7 +32,7 @@ use crate::supervisor::StartCommand;
 use crate::zygote::{Setting, Zygotes};
 
 pub use data::{DataError, MARKER};
-pub(crate) use scratch::probe as probe_tmp;
+pub(crate) use scratch::{Scratch, probe as probe_tmp};
 pub(crate) use slots::{Users, user_namespace};
 pub(crate) use stage::{STAGE, leave_mounts};
 
@@ -224,6 +225,7 @@ pub fn start(options: Options, serve: impl FnOnce(ServerSide) -> i32) -> Result<
     };
     let folders = folders::Folders::open(&stage, users.server(), pieces.contains(&Piece::Overlayfs))
         .during("opening the packages")?;
+    let networks = networks::Networks::open().during("opening the network namespace")?;
     let setting = Setting {
         pieces: pieces.clone(),
         filter: filter.clone(),
@@ -260,7 +262,7 @@ pub fn start(options: Options, serve: impl FnOnce(ServerSide) -> i32) -> Result<
         folders,
         scratch,
         zygotes,
-        slots: slots::Slots::new(users, pieces.contains(&Piece::UserNamespace)),
+        slots: slots::Slots::new(users, pieces.contains(&Piece::UserNamespace), networks),
         pieces,
         filter,
         runtimes,

@@ -12,8 +12,8 @@ const LOOP_CTL_GET_FREE: u64 = 0x4C82;
 const LOOP_CONFIGURE: u64 = 0x4C0A;
 /// The device lets go of its file when it is closed, or what is mounted from it is unmounted, for the last time.
 const LO_FLAGS_AUTOCLEAR: u32 = 4;
-/// Another process may take the device that was free a moment ago.
-const ATTEMPTS: usize = 16;
+/// Other processes may take the device that was free a moment ago, as many as make one at the same time.
+const ATTEMPTS: usize = 256;
 
 /// `struct loop_info64` of <linux/loop.h>.
 #[repr(C)]

@@ -22,6 +22,13 @@ pub fn enter_user(namespace: BorrowedFd<'_>) -> io::Result<()> {
     check(result).map(drop)
 }
 
+/// Moves this process into the network namespace open as `namespace`.
+pub fn enter_network(namespace: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: the call touches no memory.
+    let result = unsafe { libc::setns(namespace.as_raw_fd(), libc::CLONE_NEWNET) };
+    check(result).map(drop)
+}
+
 /// Sets the host name of this process's UTS namespace.
 pub fn set_host_name(name: &str) -> io::Result<()> {
     // SAFETY: the name is as long as said, and the call does not keep it.

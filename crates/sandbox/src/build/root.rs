@@ -15,7 +15,7 @@ use crate::protocol::Step;
 use crate::skeleton::{BASE, FUNCTION};
 
 /// Builds the root and makes it the root of this process's mount namespace.
-pub(super) fn build(blueprint: &Blueprint<'_>) -> Result<(), Failure> {
+pub(super) fn build(blueprint: &Blueprint<'_>, tmp: &OwnedFd) -> Result<(), Failure> {
     let root = blueprint.mount_point;
     let skeleton = copy_of(blueprint.skeleton, true).at(Step::Root)?;
     attach_as_is(&skeleton, root).at(Step::Root)?;
@@ -23,7 +23,7 @@ pub(super) fn build(blueprint: &Blueprint<'_>) -> Result<(), Failure> {
     if let Some(base) = blueprint.base {
         attach(base, READ_ONLY, false, &root.join(BASE)).at(Step::Base)?;
     }
-    attach(blueprint.tmp, TAME, false, &root.join("tmp")).at(Step::Tmp)?;
+    attach(tmp, TAME, false, &root.join("tmp")).at(Step::Tmp)?;
 
     // Only one's own processes are shown, and of those only what one may look into: not pid 1.
     let proc = new_file_system("proc", &[("hidepid", "2")]).at(Step::Proc)?;

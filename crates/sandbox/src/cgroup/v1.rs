@@ -62,6 +62,19 @@ impl Tree {
         self.anchor().map_or(Ok(true), |anchor| remove_one(&anchor))
     }
 
+    pub(super) fn settle(&self, name: &str) -> io::Result<()> {
+        if let Some(base) = &self.memory {
+            put(&base.join(name).join("memory.swappiness"), 0)?;
+        }
+        if let Some(base) = &self.pids {
+            put(&base.join(name).join("pids.max"), PIDS)?;
+        }
+        if let Some(base) = &self.cpu {
+            put(&base.join(name).join("cpu.cfs_period_us"), PERIOD_US)?;
+        }
+        Ok(())
+    }
+
     pub(super) fn limit(&self, name: &str, limits: Limits) -> io::Result<()> {
         if let Some(base) = &self.memory {
             let group = base.join(name);
@@ -69,15 +82,10 @@ impl Tree {
             // Memory and swap together may be no more than memory alone. Kernels that do not count swap have no such
             // file; there, a swappiness of zero keeps a group's pages out of swap until it would be killed otherwise.
             put_if_there(&group.join("memory.memsw.limit_in_bytes"), limits.memory_bytes())?;
-            put(&group.join("memory.swappiness"), 0)?;
-        }
-        if let Some(base) = &self.pids {
-            put(&base.join(name).join("pids.max"), PIDS)?;
         }
         if let Some(base) = &self.cpu {
             let group = base.join(name);
             put(&group.join("cpu.shares"), limits.share(1024, 2, 262_144))?;
-            put(&group.join("cpu.cfs_period_us"), PERIOD_US)?;
             // What is unused in one period may be used in the next, so that short work is not cut in slices.
             put_if_there(&group.join("cpu.cfs_burst_us"), limits.quota_us().max(LEAST_QUOTA_US))?;
         }
@@ -188,6 +196,7 @@ mod tests {
         let tree = Tree::new(&mounts, Path::new("e"), wanted);
         assert_eq!(tree.bases().count(), 4, "cpu and cpuacct share a hierarchy");
 
+        tree.settle("1").unwrap();
         tree.limit("1", Limits { memory_mb: 1769 }).unwrap();
         let read = |file: &str| fs::read_to_string(path.join(file)).unwrap();
         assert_eq!(read("memory/e/1/memory.limit_in_bytes"), "1854930944");

@@ -75,10 +75,9 @@ impl Tree {
         Ok(read_text(&directory.join("cgroup.procs"))?.lines().eq([own.as_str()]))
     }
 
-    pub(super) fn limit(&self, name: &str, limits: Limits) -> io::Result<()> {
+    pub(super) fn settle(&self, name: &str) -> io::Result<()> {
         let group = self.base.join(name);
         if self.wanted.memory {
-            put(&group.join("memory.max"), limits.memory_bytes())?;
             put_if_there(&group.join("memory.swap.max"), 0)?;
             // One process without memory leaves the others in no known state: all of them go.
             put_if_there(&group.join("memory.oom.group"), 1)?;
@@ -87,8 +86,18 @@ impl Tree {
             put(&group.join("pids.max"), PIDS)?;
         }
         if self.wanted.cpu {
-            put(&group.join("cpu.weight"), limits.share(100, 1, 10_000))?;
             put(&group.join("cpu.max"), format!("max {PERIOD_US}"))?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn limit(&self, name: &str, limits: Limits) -> io::Result<()> {
+        let group = self.base.join(name);
+        if self.wanted.memory {
+            put(&group.join("memory.max"), limits.memory_bytes())?;
+        }
+        if self.wanted.cpu {
+            put(&group.join("cpu.weight"), limits.share(100, 1, 10_000))?;
             put_if_there(&group.join("cpu.max.burst"), limits.quota_us())?;
         }
         Ok(())
@@ -170,6 +179,7 @@ mod tests {
         fake(path, "e/1", &["cgroup.freeze", "cgroup.kill"]);
         let tree = Tree::new(path, Path::new("e"), ALL);
         tree.make_base().unwrap();
+        tree.settle("1").unwrap();
         tree.limit("1", Limits { memory_mb: 3538 }).unwrap();
         let read = |file: &str| fs::read_to_string(path.join(file)).unwrap();
         assert_eq!(read("e/1/memory.max"), (3538_u64 << 20).to_string());

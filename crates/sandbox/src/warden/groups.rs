@@ -1,5 +1,6 @@
 //! The sandboxes' control groups: some are made ahead, each is used once, and they are removed when the kernel lets go.
 
+use std::collections::VecDeque;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
@@ -9,8 +10,10 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::cgroup::{CgroupVersion, Files, Limits, Tree};
 use crate::zygote::Entry;
 
-/// How many groups are kept ready: as many as a small burst of cold starts takes.
-const READY: usize = 4;
+/// How many groups are kept ready: as many as a burst of cold starts takes.
+const READY: usize = 64;
+/// How many groups are tried to be removed at a time.
+const REMOVALS: usize = 8;
 /// How long leftovers of an earlier run may take to die.
 const SWEEP: Duration = Duration::from_secs(10);
 
@@ -21,7 +24,7 @@ pub(super) struct Groups {
     made: u64,
     ready: Vec<String>,
     /// Groups whose processes are dead but that the kernel still counts something in.
-    leaving: Vec<String>,
+    leaving: VecDeque<String>,
 }
 
 impl Groups {
@@ -30,7 +33,7 @@ impl Groups {
             tree,
             made: 0,
             ready: Vec::new(),
-            leaving: Vec::new(),
+            leaving: VecDeque::new(),
         }
     }
 
@@ -81,21 +84,26 @@ impl Groups {
         self.tree.as_ref().map_or(Ok(()), Tree::make_base)
     }
 
-    /// Makes one more group ahead; `false` when there are enough.
-    pub(super) fn prepare(&mut self) -> io::Result<bool> {
-        if self.tree.is_none() || self.ready.len() >= READY {
-            return Ok(false);
-        }
+    /// Whether another group is to be made ahead.
+    pub(super) fn is_short(&self) -> bool {
+        self.tree.is_some() && self.ready.len() < READY
+    }
+
+    /// Makes one more group ahead.
+    pub(super) fn prepare(&mut self) -> io::Result<()> {
         let name = self.make()?;
         self.ready.push(name);
-        Ok(true)
+        Ok(())
     }
 
     fn make(&mut self) -> io::Result<String> {
         self.made += 1;
         let name = self.made.to_string();
-        if let Some(tree) = &self.tree {
-            tree.make(&name)?;
+        if let Some(tree) = &self.tree
+            && let Err(error) = tree.make(&name).and_then(|()| tree.settle(&name))
+        {
+            self.leave(name);
+            return Err(error);
         }
         Ok(name)
     }
@@ -158,32 +166,47 @@ impl Groups {
 
     /// Removes a group, now or as soon as it can be.
     pub(super) fn leave(&mut self, name: String) {
-        self.leaving.push(name);
+        self.leaving.push_back(name);
     }
 
-    /// Tries to remove what is to be removed; `true` when nothing is left to do.
-    pub(super) fn remove(&mut self) -> bool {
-        let Some(tree) = &self.tree else {
-            self.leaving.clear();
-            return true;
-        };
-        self.leaving.retain(|name| match tree.remove(name) {
-            Ok(is_gone) => !is_gone,
-            Err(error) => {
-                tracing::warn!(group = name, %error, "a sandbox's group could not be removed");
-                false
+    /// Whether there is something to be removed.
+    pub(super) fn is_leaving(&self) -> bool {
+        !self.leaving.is_empty()
+    }
+
+    /// How many are to be removed.
+    pub(super) fn left_over(&self) -> usize {
+        self.leaving.len()
+    }
+
+    /// Tries to remove some of what is to be removed; `true` when any of it is gone.
+    pub(super) fn remove_some(&mut self) -> bool {
+        let before = self.leaving.len();
+        let some = before.min(REMOVALS);
+        self.remove(some);
+        self.leaving.len() < before
+    }
+
+    /// Tries to remove the first so many; what does not go yet is the last to be tried again.
+    fn remove(&mut self, count: usize) {
+        let tried: Vec<_> = self.leaving.drain(..count).collect();
+        let Some(tree) = &self.tree else { return };
+        for name in tried {
+            match tree.remove(&name) {
+                Ok(true) => {}
+                Ok(false) => self.leaving.push_back(name),
+                Err(error) => tracing::warn!(group = name, %error, "a sandbox's group could not be removed"),
             }
-        });
-        self.leaving.is_empty()
+        }
     }
 
     /// Removes all groups, the folder's own included; `true` when they are gone.
     pub(super) fn remove_all(&mut self) -> io::Result<bool> {
-        self.leaving.append(&mut self.ready);
-        let is_empty = self.remove();
+        self.leaving.extend(self.ready.drain(..));
+        self.remove(self.leaving.len());
         match &self.tree {
-            Some(tree) if is_empty => tree.remove_base(),
-            _ => Ok(is_empty),
+            Some(tree) if self.leaving.is_empty() => tree.remove_base(),
+            _ => Ok(self.leaving.is_empty()),
         }
     }
 }

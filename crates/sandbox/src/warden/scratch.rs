@@ -19,9 +19,9 @@ use crate::mount::new_file_system;
 use template::Template;
 pub(super) use template::Tools;
 
-/// How many file systems of the default size are kept ready, each some hundred kilobytes: they take longer to make
-/// than all else that is made ahead.
-const READY: usize = 8;
+/// How many file systems of the default size are kept ready: they take longer to make than all else that is made ahead,
+/// and some 400 KB of memory each, most of it the kernel's.
+const READY: usize = 32;
 /// Files and folders that /tmp may hold for each MB of its size: enough for small files, too few to use up the
 /// kernel's memory by names alone.
 const INODES_PER_MB: u32 = 64;
@@ -52,7 +52,7 @@ pub(super) enum ScratchError {
 
 /// The file systems of one run.
 #[derive(Debug)]
-pub(super) struct Scratch {
+pub(crate) struct Scratch {
     folder: OwnedFd,
     tools: Tools,
     /// By size; the one that was made last comes last, the default one first.
@@ -109,19 +109,33 @@ impl Scratch {
         Ok(scratch)
     }
 
-    /// A new, empty file system that is `uid`'s, mounted nowhere yet.
+    /// One of the default size that was made ahead, now `uid`'s, mounted nowhere yet.
+    pub(super) fn take_ready(&mut self, uid: u32) -> io::Result<Option<OwnedFd>> {
+        self.require_space()?;
+        let Some(mount) = self.ready.pop() else {
+            // Somebody wants one, so it is worth trying again.
+            self.has_failed = false;
+            return Ok(None);
+        };
+        give(&mount, uid)?;
+        Ok(Some(mount))
+    }
+
+    /// A new one of the default size, `uid`'s, made by a copy of the warden for itself.
+    pub(crate) fn make_own(&self, uid: u32) -> io::Result<OwnedFd> {
+        let template = self.templates.first().ok_or(io::ErrorKind::NotFound)?;
+        let file = nameless(self.folder.as_fd())?;
+        template.write(&file)?;
+        let mount = self.tools.mount(file.as_fd())?;
+        give(&mount, uid)?;
+        Ok(mount)
+    }
+
+    /// A new one of any size, `uid`'s, mounted nowhere yet.
     pub(super) fn take(&mut self, size_mb: u32, uid: u32) -> io::Result<OwnedFd> {
         self.require_space()?;
-        let ready = (size_mb == *EPHEMERAL_STORAGE_MB.start())
-            .then(|| self.ready.pop())
-            .flatten();
-        let mount = match ready {
-            Some(mount) => mount,
-            None => self.make(size_mb)?,
-        };
-        // Owners are given as the host counts them: the sandbox enters its user namespace later.
-        let (user, group) = (Uid::from_raw(uid), Gid::from_raw(uid));
-        chownat(&mount, "", Some(user), Some(group), AtFlags::EMPTY_PATH)?;
+        let mount = self.make(size_mb)?;
+        give(&mount, uid)?;
         Ok(mount)
     }
 
@@ -172,11 +186,16 @@ impl Scratch {
     }
 }
 
+/// Owners are given as the host counts them: the sandbox's processes enter their user namespace later.
+fn give(mount: &OwnedFd, uid: u32) -> io::Result<()> {
+    let (user, group) = (Uid::from_raw(uid), Gid::from_raw(uid));
+    Ok(chownat(mount, "", Some(user), Some(group), AtFlags::EMPTY_PATH)?)
+}
+
 /// A /tmp where it cannot be on disk, `uid`'s, mounted nowhere yet. What is in it counts against the guest's memory.
 pub(super) fn in_memory(size_mb: u32, uid: u32) -> io::Result<OwnedFd> {
     let size = format!("{size_mb}m");
     let inodes = size_mb.saturating_mul(INODES_PER_MB).to_string();
-    // Owners are given as the host counts them.
     let uid = uid.to_string();
     new_file_system(
         "tmpfs",

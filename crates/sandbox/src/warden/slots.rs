@@ -1,4 +1,5 @@
-//! The places that sandboxes take: each with a user of its own outside, and a user namespace that maps it, made once.
+//! The places that sandboxes take: each with a user of its own outside, a user namespace that maps it, and a network
+//! namespace, made once and used by one sandbox after the other.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -9,11 +10,15 @@ use ephyra_sys::clone::{Namespaces, clone};
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 
 use super::SANDBOXES;
+use super::networks::{Network, Networks};
 use crate::isolation::Piece;
 use crate::skeleton::{GUEST_GID, GUEST_UID};
 
-/// How many free slots are kept with their user namespace made.
-const READY: usize = 4;
+/// How many free slots are made ahead: as many as a burst takes, about 200 KB of the kernel's memory each, most of it the
+/// network namespace's.
+const READY: usize = 64;
+/// How many free slots keep their network namespace; the kernel takes a while to end the others.
+const NETWORKS: usize = 128;
 /// The users where none can be the platform's own: the one that everywhere stands for nobody, and the one before it.
 const SHARED: (u32, u32) = (65_534, 65_533);
 
@@ -61,6 +66,8 @@ pub(super) struct Slot {
     pub(super) uid: u32,
     /// Maps [`Slot::uid`] to the guest's own number, where user namespaces are used.
     pub(super) user_namespace: Option<OwnedFd>,
+    /// A network with nothing but a loopback interface that is up; `None` for one to be made anew.
+    pub(super) network: Option<Network>,
 }
 
 /// All slots; a slot that is taken is owned by its sandbox.
@@ -68,16 +75,18 @@ pub(super) struct Slot {
 pub(super) struct Slots {
     users: Users,
     has_namespaces: bool,
+    networks: Networks,
     made: u32,
     /// The one that was given back last is taken first: its user's structures are warm in the kernel.
     free: Vec<Slot>,
 }
 
 impl Slots {
-    pub(super) fn new(users: Users, has_namespaces: bool) -> Self {
+    pub(super) fn new(users: Users, has_namespaces: bool, networks: Networks) -> Self {
         Self {
             users,
             has_namespaces,
+            networks,
             made: 0,
             free: Vec::new(),
         }
@@ -93,18 +102,38 @@ impl Slots {
     }
 
     /// Gives a slot back once no process of its user is left.
-    pub(super) fn give_back(&mut self, slot: Slot) {
+    pub(super) fn give_back(&mut self, mut slot: Slot) {
+        slot.network = slot.network.filter(Network::is_reusable);
         self.free.push(slot);
+        // The ones below are those that were not needed for the longest time.
+        if let Some(below) = self.free.len().checked_sub(NETWORKS + 1) {
+            self.free[below].network = None;
+        }
     }
 
-    /// Makes one more slot ahead; `false` when there are enough.
-    pub(super) fn prepare(&mut self) -> io::Result<bool> {
-        if self.free.len() >= READY || self.made >= SANDBOXES {
-            return Ok(false);
+    /// Whether there are fewer slots with a network than are kept ready.
+    pub(super) fn is_short(&self) -> bool {
+        self.bare().is_some() || (self.free.len() < READY && self.made < SANDBOXES)
+    }
+
+    /// Gives one more slot a network, or makes one with it.
+    pub(super) fn prepare(&mut self) -> io::Result<()> {
+        let network = Some(self.networks.make()?);
+        match self.bare() {
+            Some(index) => self.free[index].network = network,
+            None => {
+                let slot = self.make()?;
+                self.free.insert(0, Slot { network, ..slot });
+            }
         }
-        let slot = self.make()?;
-        self.free.insert(0, slot);
-        Ok(true)
+        Ok(())
+    }
+
+    /// The next slot to be taken that has no network.
+    fn bare(&self) -> Option<usize> {
+        let next = self.free.len().saturating_sub(READY);
+        let found = self.free[next..].iter().rposition(|slot| slot.network.is_none());
+        found.map(|index| next + index)
     }
 
     fn make(&mut self) -> io::Result<Slot> {
@@ -115,7 +144,11 @@ impl Slots {
             None
         };
         self.made += 1;
-        Ok(Slot { uid, user_namespace })
+        Ok(Slot {
+            uid,
+            user_namespace,
+            network: None,
+        })
     }
 }
 

@@ -13,7 +13,7 @@ mod ahead;
 mod assign;
 mod prepare;
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
@@ -35,11 +35,12 @@ use crate::packet::{self, Received};
 use crate::protocol::{Reply, Request, Step};
 use crate::seccomp::Filter;
 use crate::zygote::Zygotes;
-use ahead::QUIET;
+use ahead::{Chore, QUIET};
 use prepare::{BUILD, Building, Refusal};
 
-/// How many sandboxes are built at once; further requests wait in the socket.
-const BUILDS: usize = 16;
+/// How many sandboxes are built or assigned at once; further requests wait in the socket. A server builds fewer, so that
+/// there is always room to assign one.
+const BUILDS: usize = 64;
 /// How many replies may wait for a server that does not read them: one for each sandbox, and those that fail.
 const REPLIES: usize = SANDBOXES as usize + 1024;
 /// How often what is dying is looked after.
@@ -72,10 +73,18 @@ pub(super) struct State {
     parts: Parts,
     sandboxes: HashMap<EnvironmentId, Sandbox>,
     by_pid: HashMap<Pid, EnvironmentId>,
+    /// Those whose pid 1 is about to say something.
+    expected: HashSet<EnvironmentId>,
+    /// Those that were killed and are not dead yet.
+    ending: HashSet<EnvironmentId>,
+    /// When what is dying was last looked after.
+    ticked: Instant,
     /// Replies that the socket had no room for.
     replies: VecDeque<(Vec<u8>, Vec<OwnedFd>)>,
     /// Whether making slots or groups ahead has failed; then each is made when it is needed, and says why it fails.
     is_unprepared: bool,
+    /// Whether none of the groups that are tried to be removed has gone.
+    is_stuck: bool,
     /// When the server is killed, once it has been told to end.
     killed_at: Option<Instant>,
     server_status: Option<i32>,
@@ -134,8 +143,12 @@ impl State {
             parts,
             sandboxes: HashMap::new(),
             by_pid: HashMap::new(),
+            expected: HashSet::new(),
+            ending: HashSet::new(),
+            ticked: Instant::now(),
             replies: VecDeque::new(),
             is_unprepared: false,
+            is_stuck: false,
             killed_at: None,
             server_status: None,
             is_ending: false,
@@ -163,17 +176,17 @@ impl State {
         }
     }
 
-    /// Waits for something to happen and deals with it.
+    /// Waits for something to happen and deals with it. What is made ahead or removed is for when nothing has.
     fn step(&mut self) -> io::Result<()> {
-        let wait = if self.make_ahead() {
-            Some(Duration::ZERO)
-        } else {
-            let quiet = self.is_short_of_scratch().then_some(QUIET);
-            self.wait().into_iter().chain(quiet).min()
+        let chore = self.chore();
+        let wait = match chore {
+            Some(Chore::Removal | Chore::Group | Chore::Slot) => Some(Duration::ZERO),
+            Some(Chore::Tmp) => self.wait().into_iter().chain([QUIET]).min(),
+            None => self.wait(),
         };
         let ready = self.poll(wait)?;
-        if ready.is_nothing() {
-            self.prepare_scratch();
+        if let Some(chore) = chore.filter(|_| ready.is_nothing()) {
+            self.carry_out(chore);
         }
         if ready.signals {
             self.take_signals()?;
@@ -184,39 +197,36 @@ impl State {
         if ready.zygotes {
             self.take_spawned()?;
         }
-        self.reap()?;
+        if ready.signals {
+            self.reap()?;
+        }
         if ready.socket_out {
             self.flush()?;
         }
         if ready.socket_in {
-            self.take_request()?;
+            self.take_requests()?;
         }
         self.keep_time()
     }
 
     /// How long there is nothing to do by itself.
-    fn wait(&mut self) -> Option<Duration> {
-        let is_dying = !self.parts.groups.remove()
-            || self
-                .sandboxes
-                .values()
-                .any(|sandbox| matches!(sandbox.phase, Phase::Ending { .. }));
+    fn wait(&self) -> Option<Duration> {
         let now = Instant::now();
-        let expected = self.sandboxes.values().filter_map(|sandbox| sandbox.phase.expected());
-        let deadline = expected
-            .map(|(_, deadline)| deadline)
-            .chain(self.killed_at)
-            .min()
-            .map(|at| at.saturating_duration_since(now));
-        let tick = is_dying.then_some(TICK);
-        deadline.into_iter().chain(tick).min()
+        let deadlines = self
+            .expected
+            .iter()
+            .filter_map(|id| self.sandboxes.get(id)?.phase.expected());
+        let deadline = deadlines.map(|(_, deadline)| deadline).chain(self.killed_at).min();
+        let deadline = deadline.map(|at| at.saturating_duration_since(now));
+        let is_dying = !self.ending.is_empty() || self.parts.groups.is_leaving();
+        deadline.into_iter().chain(is_dying.then_some(TICK)).min()
     }
 
     fn poll(&self, wait: Option<Duration>) -> io::Result<Ready> {
         let reports: Vec<(EnvironmentId, &OwnedFd)> = self
-            .sandboxes
+            .expected
             .iter()
-            .filter_map(|(id, sandbox)| sandbox.phase.expected().map(|(report, _)| (*id, report)))
+            .filter_map(|id| Some((*id, self.sandboxes.get(id)?.phase.expected()?.0)))
             .collect();
         let mut interest = if reports.len() < BUILDS && !self.is_closed {
             PollFlags::IN
@@ -291,23 +301,37 @@ impl State {
         }
     }
 
-    fn take_request(&mut self) -> io::Result<()> {
+    /// Takes the requests that have come, as many as may be built at once.
+    fn take_requests(&mut self) -> io::Result<()> {
+        for _ in 0..BUILDS {
+            if self.is_closed || self.server_status.is_some() || !self.take_request()? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes a request; `false` when there is none, or no room for what it may ask for.
+    fn take_request(&mut self) -> io::Result<bool> {
+        if self.expected.len() >= BUILDS {
+            return Ok(false);
+        }
         match packet::receive(&self.parts.socket) {
             Ok(Received::Packet { bytes, .. }) => match Request::decode(&bytes) {
-                Ok(Request::Prepare(prepare)) => self.prepare(&prepare),
-                Ok(Request::Assign(assign)) => self.assign(&assign),
-                Ok(Request::End { id }) => self.end(id),
-                Err(error) => self.mistrust(&error),
+                Ok(Request::Prepare(prepare)) => self.prepare(&prepare)?,
+                Ok(Request::Assign(assign)) => self.assign(&assign)?,
+                Ok(Request::End { id }) => self.end(id)?,
+                Err(error) => self.mistrust(&error)?,
             },
-            Ok(Received::Nothing) => Ok(()),
+            Ok(Received::Nothing) => return Ok(false),
             // It is about to end; its status follows.
             Ok(Received::Closed) => {
                 self.is_closed = true;
                 self.killed_at.get_or_insert_with(|| Instant::now() + MARGIN);
-                Ok(())
             }
-            Err(error) => self.mistrust(&error),
+            Err(error) => self.mistrust(&error)?,
         }
+        Ok(true)
     }
 
     /// A server that says what no server says has been taken over, or is broken: it and all of its guests end.
@@ -343,6 +367,8 @@ impl State {
             return Ok(());
         };
         sandbox.phase = Phase::Ending { is_answered };
+        self.expected.remove(&id);
+        self.ending.insert(id);
         match sandbox.pid {
             Some(pid) => {
                 kill(pid, Signal::KILL)?;
@@ -358,6 +384,8 @@ impl State {
         let Some(sandbox) = self.sandboxes.remove(&id) else {
             return Ok(());
         };
+        self.expected.remove(&id);
+        self.ending.remove(&id);
         self.parts.groups.leave(sandbox.group);
         match sandbox.phase {
             Phase::Ending { is_answered: true } => self.reply(&Reply::Ended { id }, Vec::new()),
@@ -409,14 +437,20 @@ impl State {
             self.kill_server();
             self.wait_for_server()?;
         }
-        let mut late = Vec::new();
-        for (id, sandbox) in &self.sandboxes {
-            match &sandbox.phase {
-                Phase::Ending { .. } => self.parts.groups.let_die(&sandbox.group),
-                phase if phase.expected().is_some_and(|(_, deadline)| now >= deadline) => late.push(*id),
-                _ => {}
+        if now.saturating_duration_since(self.ticked) >= TICK {
+            self.ticked = now;
+            self.tidy();
+            for sandbox in self.ending.iter().filter_map(|id| self.sandboxes.get(id)) {
+                self.parts.groups.let_die(&sandbox.group);
             }
         }
+        let is_late = |id: &&EnvironmentId| {
+            let phase = self.sandboxes.get(*id).map(|sandbox| &sandbox.phase);
+            phase
+                .and_then(Phase::expected)
+                .is_none_or(|(_, deadline)| now >= deadline)
+        };
+        let late: Vec<_> = self.expected.iter().filter(is_late).copied().collect();
         for id in late {
             let text = format!("not done after {} s", BUILD.as_secs());
             self.fail(

@@ -149,6 +149,7 @@ pub(super) fn start(setting: &Setting, index: usize, command: &StartCommand, gro
 fn make_group(tree: Option<&Tree>, group: &str) -> io::Result<Option<OwnedFd>> {
     let Some(tree) = tree else { return Ok(None) };
     tree.make(group)?;
+    tree.settle(group)?;
     tree.limit(group, Limits { memory_mb: MEMORY_MB })?;
     tree.clone_target(group)
 }

@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, reason = "a test panics by design")]
 
 mod case;
+mod churn;
 mod guest;
 mod inside;
 mod outside;
@@ -28,6 +29,7 @@ fn main() -> std::process::ExitCode {
     let before = world::mounts();
     inside::run(&mut tally);
     waiting::run(&mut tally);
+    churn::run(&mut tally);
     outside::run(&mut tally, &before);
     tally.finish()
 }

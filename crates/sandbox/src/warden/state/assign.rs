@@ -68,6 +68,7 @@ impl State {
                 let given = build::give(&report, Order::Assign(mounts), &borrowed(&opened));
                 let deadline = Instant::now() + BUILD;
                 sandbox.phase = Phase::Assigning { report, deadline };
+                self.expected.insert(assign.id);
                 given.map_err(at(Step::Died))
             }
             _ => Err(Refusal::of_request("it is not one that waits to be assigned")),
@@ -84,6 +85,7 @@ impl State {
         }
         // The socket to pid 1 ends here: there is nothing more to be said.
         sandbox.phase = Phase::Standing;
+        self.expected.remove(&id);
         Ok(Some((Reply::Assigned { id }, Vec::new())))
     }
 }

@@ -10,10 +10,11 @@ use ephyra_sys::clone::clone;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
+use super::super::networks::Network;
 use super::super::slots::Slot;
 use super::super::{SANDBOXES, scratch};
 use super::{Phase, Sandbox, State};
-use crate::build::{self, Blueprint, BuildReport, Order};
+use crate::build::{self, Blueprint, BuildReport, Order, Tmp};
 use crate::cgroup::Limits;
 use crate::packet::{self, Received};
 use crate::protocol::{Prepare, Reply, Step};
@@ -129,6 +130,7 @@ impl State {
                     phase: Phase::Building(building),
                 };
                 self.sandboxes.insert(prepare.id, sandbox);
+                self.expected.insert(prepare.id);
                 Ok(())
             }
             Err(refusal) => {
@@ -150,8 +152,23 @@ impl State {
 
     /// Makes the descriptors and the process of a sandbox.
     fn copy_into(&mut self, prepare: &Prepare, slot: &Slot, group: &str) -> Result<(Pid, Building), Refusal> {
-        let tmp = self.tmp(*EPHEMERAL_STORAGE_MB.start(), slot.uid)?;
+        let ready = self.parts.scratch.as_mut().map(|scratch| scratch.take_ready(slot.uid));
+        let ready = ready.transpose().map_err(at(Step::Tmp))?;
         let parts = &self.parts;
+        let made = match (ready.flatten(), &parts.scratch) {
+            (None, None) => {
+                let tmp = scratch::in_memory(*EPHEMERAL_STORAGE_MB.start(), slot.uid);
+                Some(tmp.map_err(at(Step::Tmp))?)
+            }
+            (ready, _) => ready,
+        };
+        let tmp = match (&made, &parts.scratch) {
+            (None, Some(scratch)) => Tmp::Make(scratch),
+            (made, _) => made
+                .as_ref()
+                .map(Tmp::Ready)
+                .ok_or_else(|| Refusal::of_request("there is no /tmp"))?,
+        };
         let base = prepare.base.map(|base| parts.folders.prepared(base)).transpose();
         let base = base.map_err(at(Step::Base))?;
         let ends = Ends::make(slot.uid).map_err(at(Step::Descriptors))?;
@@ -172,9 +189,10 @@ impl State {
             skeleton,
             mount_point: &parts.stage.mount_point,
             base: base.as_ref(),
-            tmp: &tmp,
+            tmp,
             host_uid: slot.uid,
             user_namespace: slot.user_namespace.as_ref().map(AsFd::as_fd),
+            network: slot.network.as_ref().map(Network::namespace),
             has_zygote: prepare.has_zygote,
             control: ends.control.1,
             supervisor: ends.supervisor.1,
@@ -297,6 +315,7 @@ impl State {
         sandbox.phase = Phase::Blank {
             report: building.report,
         };
+        self.expected.remove(&id);
         let (files, controls) = files.into_parts(version);
         let mut descriptors = building.ends;
         descriptors.extend(controls);
