@@ -265,10 +265,26 @@ class Server:
         assert len(servers) == 1 and wardens, f"cannot tell server from warden: {family}"
         return servers[0], wardens[-1] if len(wardens) == 1 else next(w for w in wardens if w != self.process.pid)
 
-    def guests(self):
-        """The pids of all that runs in sandboxes."""
+    def sandboxes(self):
+        """The pids in each sandbox, by its pid namespace: those that are functions', and blank ones of nobody's."""
         depth = processes()[os.getpid()][3]
-        return {pid for pid, entry in descendants(self.process.pid).items() if entry[3] > depth}
+        functions, blank = {}, {}
+        found, privileged = {}, set()
+        for pid, (_, uid, _, level) in descendants(self.process.pid).items():
+            if level > depth:
+                with contextlib.suppress(OSError):
+                    namespace = os.readlink(f"/proc/{pid}/ns/pid")
+                    found.setdefault(namespace, set()).add(pid)
+                    # The first process gives up its rights when the sandbox is given to a function.
+                    if uid == 0:
+                        privileged.add(namespace)
+        for namespace, pids in found.items():
+            (blank if namespace in privileged else functions)[namespace] = pids
+        return functions, blank
+
+    def guests(self):
+        """The pids of all that runs in sandboxes of functions."""
+        return set().union(*self.sandboxes()[0].values())
 
     def terminate(self):
         """SIGTERM, and the promises that go with it: exit code 0 and nothing left."""

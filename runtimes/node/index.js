@@ -229,6 +229,10 @@ const load = require('./load');
 control.send(control.BOOTED);
 const told = control.receiveConfiguration();
 Object.assign(env, told.variables);
+if (told.handler !== undefined) {
+  // What was the working folder at the start may have been mounted over since.
+  process.chdir(env.LAMBDA_TASK_ROOT);
+}
 hasCallbacks = !(Number(/nodejs(\d+)/.exec(env.AWS_EXECUTION_ENV || '')?.[1]) >= 24);
 log.install();
 // One that was started with its variables goes by them: a wrapper script may have changed the handler.

@@ -99,6 +99,34 @@ fn region(text: &str) -> Result<ephyra_core::id::Region, String> {
     }
 }
 
+/// An amount of memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Memory {
+    /// So many hundredths of the machine's.
+    Percent(u8),
+    /// In MB.
+    Megabytes(u64),
+}
+
+/// Takes `10%` and `512`.
+fn memory(text: &str) -> Result<Memory, String> {
+    let memory = match text.strip_suffix('%') {
+        Some(percent) => percent
+            .trim()
+            .parse()
+            .ok()
+            .filter(|percent| *percent <= 100)
+            .map(Memory::Percent),
+        // What no machine has is a slip.
+        None => text
+            .parse()
+            .ok()
+            .filter(|megabytes| *megabytes <= 1 << 30)
+            .map(Memory::Megabytes),
+    };
+    memory.ok_or_else(|| format!("{text:?} is neither a share such as 10% nor a number of MB"))
+}
+
 /// Takes the address of a web server.
 fn url(text: &str) -> Result<String, String> {
     let host = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
@@ -133,6 +161,10 @@ pub(crate) struct Serve {
     /// Memory that environments may reserve together, in MB [default: 80 % of the machine's]
     #[arg(long, value_name = "MB", value_parser = clap::value_parser!(u64).range(128..))]
     pub(crate) memory: Option<u64>,
+
+    /// Memory for environments that are held ready for no function yet: a share of the machine's, or MB; 0 holds none
+    #[arg(long, value_name = "SHARE|MB", value_parser = memory, default_value = "10%")]
+    pub(crate) pool_memory: Memory,
 
     /// Invocations that may run at once
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..),
@@ -332,6 +364,18 @@ mod tests {
         check("adaptive:", None);
         check("always", None);
         check("other:5m", None);
+    }
+
+    #[test]
+    fn memory_is_a_share_or_megabytes() {
+        let check = |text: &str, want: Option<Memory>| assert_eq!(memory(text).ok(), want, "{text}");
+        check("10%", Some(Memory::Percent(10)));
+        check("100%", Some(Memory::Percent(100)));
+        check("0", Some(Memory::Megabytes(0)));
+        check("512", Some(Memory::Megabytes(512)));
+        for text in ["", "%", "101%", "-1", "5MB", "9999999999999", "1.5%"] {
+            check(text, None);
+        }
     }
 
     #[test]

@@ -89,6 +89,20 @@ impl Channel {
         }
     }
 
+    /// Whether the guest has sent something just now, or closed its end; without waiting. What it sent stays.
+    pub(crate) fn has_spoken(&mut self) -> bool {
+        if self.has_unread() {
+            return true;
+        }
+        match self.socket.try_read(&mut self.scratch) {
+            Ok(count) => {
+                self.unread = 0..count;
+                true
+            }
+            Err(error) => error.kind() != io::ErrorKind::WouldBlock,
+        }
+    }
+
     /// Whether the guest has sent bytes that were not asked for.
     pub(crate) fn has_unread(&self) -> bool {
         !self.unread.is_empty() || !self.decoder.is_at_boundary()

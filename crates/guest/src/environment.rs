@@ -14,18 +14,18 @@ use ephyra_core::environment::{Environment, Execution, LaunchError, Purpose};
 use ephyra_core::invocation::{ColdStart, FunctionError, Invocation, Measures};
 use ephyra_core::logs::LogStream;
 use ephyra_core::revision::Revision;
-use ephyra_sandbox::sandbox::{Controls, Sandbox};
+use ephyra_sandbox::sandbox::Controls;
+use ephyra_sandbox::supervisor::StartCommand;
 use futures_util::future::BoxFuture;
 
 use crate::api::Api;
-use crate::channel::Channel;
+use crate::blank::Blank;
 use crate::extensions::External;
 use crate::failure::Failure;
 use crate::journal::Journal;
 use crate::platform::Event;
 use crate::protocol::Protocol;
 use crate::runtime::{Runtime, RuntimeKind, wrapper};
-use crate::supervisor::Supervisor;
 use crate::telemetry::Hub;
 use crate::watch::{Watch, now_ms};
 use behind::Behind;
@@ -48,6 +48,18 @@ pub(crate) struct Opening {
     pub(crate) configuration: Vec<u8>,
     /// The external extensions.
     pub(crate) externals: Vec<External>,
+    /// What has passed of its start.
+    pub(crate) cold: ColdStart,
+}
+
+/// What is to be done that the runtime runs.
+pub(crate) enum Start {
+    /// It runs, and has booted or is booting.
+    Running,
+    /// It is to be started.
+    Command(StartCommand),
+    /// There is nothing to start.
+    NoBootstrap,
 }
 
 /// One execution environment over its guest protocol.
@@ -88,7 +100,7 @@ enum Phase {
 }
 
 impl GuestEnvironment {
-    pub(crate) fn open(sandbox: Sandbox, opening: Opening) -> Result<Self, LaunchError> {
+    pub(crate) fn open(blank: Blank, opening: Opening) -> Result<Self, LaunchError> {
         let failed = |error: std::io::Error| LaunchError::Sandbox(format!("the guest's sockets failed: {error}"));
         let Opening {
             revision,
@@ -99,9 +111,9 @@ impl GuestEnvironment {
             log,
             configuration,
             externals,
+            cold,
         } = opening;
-        let supervisor = Supervisor::open(sandbox.supervisor).map_err(failed)?;
-        let hub = Arc::new(Hub::new(supervisor.line(), revision.logging.format));
+        let hub = Arc::new(Hub::new(blank.supervisor.line(), revision.logging.format));
         let mut journal = Journal::new(log, &revision.logging).with_hub(Arc::clone(&hub));
         let start = Event::InitStart {
             runtime: &runtime_version,
@@ -112,14 +124,14 @@ impl GuestEnvironment {
         };
         journal.platform(start, now_ms());
         let can_speak = runtime.kind == RuntimeKind::Provided || wrapper(&revision, &runtime).is_some();
-        let (api, runtime_api) = Api::serve(sandbox.listener, Arc::clone(&revision), hub, can_speak).map_err(failed)?;
+        let (api, runtime_api) = Api::serve(blank.listener, Arc::clone(&revision), hub, can_speak).map_err(failed)?;
         let protocol = match (runtime.kind, runtime_api) {
             (RuntimeKind::Provided, Some(api)) => Protocol::api(api),
-            (_, alternative) => Protocol::frames(Channel::open(sandbox.control).map_err(failed)?, alternative),
+            (_, alternative) => Protocol::frames(blank.channel, alternative),
         };
-        let extension_output = (!externals.is_empty()).then_some(sandbox.extension_output);
+        let extension_output = (!externals.is_empty()).then_some(blank.extension_output);
         Ok(Self {
-            watch: Watch::open(supervisor, sandbox.output, extension_output, journal).map_err(failed)?,
+            watch: Watch::open(blank.supervisor, blank.output, extension_output, journal).map_err(failed)?,
             protocol,
             api,
             has_extensions: !externals.is_empty(),
@@ -128,12 +140,9 @@ impl GuestEnvironment {
             revision,
             runtime,
             purpose,
-            controls: Some(sandbox.controls),
-            phase: Phase::Loading(Loading::new(None)),
-            cold: Some(ColdStart {
-                environment: sandbox.built_in,
-                ..ColdStart::default()
-            }),
+            controls: Some(blank.controls),
+            phase: Phase::Loading(Loading::new(blank.is_booted)),
+            cold: Some(cold),
             cpu_seen: Duration::ZERO,
             oom_kills_seen: 0,
             is_frozen: false,

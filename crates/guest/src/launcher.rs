@@ -1,18 +1,22 @@
 //! Starts environments: a built sandbox, a started runtime, a loaded function.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ephyra_core::digest::Digest;
 use ephyra_core::environment::{Environment, LaunchError, Launcher as Launch, Purpose};
+use ephyra_core::invocation::{ColdStart, Origin};
 use ephyra_core::limits::INIT_SECONDS;
 use ephyra_core::logs::LogSink;
 use ephyra_core::revision::Revision;
+use ephyra_sandbox::client::{self, Assignment, CreateError};
 use ephyra_sandbox::sandbox::Sandbox;
 use futures_util::future::BoxFuture;
 
-use crate::environment::{GuestEnvironment, Opening};
+use crate::blank::Blank;
+use crate::environment::{GuestEnvironment, Opening, Start};
 use crate::extensions::externals;
+use crate::pool::{Form, Key, Limits, Pool};
 use crate::runtime::{Bootstrap, Runtime, RuntimeKind};
 use crate::start;
 use crate::variables::{Credentials, variables};
@@ -32,8 +36,8 @@ pub trait Builder: Send + Sync + 'static {
     /// The names of the revision's external extensions: the files in `extensions` of its layers, in order.
     fn extensions(&self, revision: &Revision) -> Vec<String>;
 
-    /// Builds a sandbox for a revision, assigned to it, whose pid 1 then waits for its command.
-    fn build(&self, revision: &Revision, runtime: &Runtime) -> BoxFuture<'static, Result<Sandbox, LaunchError>>;
+    /// Builds a sandbox that is nobody's yet. The builder adds what the runtime boots from, if there is such a thing.
+    fn prepare(&self, blank: client::Blank) -> BoxFuture<'static, Result<Sandbox, CreateError>>;
 }
 
 /// Starts environments in sandboxes from a [`Builder`].
@@ -41,18 +45,42 @@ pub trait Builder: Send + Sync + 'static {
 pub struct Launcher {
     builder: Arc<dyn Builder>,
     logs: Arc<dyn LogSink>,
+    pool: Pool,
     init_limit: Duration,
 }
 
 impl Launcher {
-    /// A launcher whose environments log to `logs`.
+    /// A launcher whose environments log to `logs`, and that holds nothing ready.
     pub fn new(builder: Arc<dyn Builder>, logs: Arc<dyn LogSink>) -> Self {
         let init_limit = Duration::from_secs(INIT_SECONDS);
         Self {
+            pool: Pool::open(Arc::clone(&builder), Limits::NONE, &[]),
             builder,
             logs,
             init_limit,
         }
+    }
+
+    /// The same with blank environments held ready within `limits`; at first, of each of these runtimes as many as its
+    /// number says, for functions of so many MB. To be called inside the asynchronous runtime, on what is not shared yet.
+    #[must_use]
+    pub fn with_pool(self, limits: Limits, expected: &[(Runtime, u32, usize)]) -> Self {
+        let keys: Vec<(Key, usize)> = expected
+            .iter()
+            .map(|(runtime, memory_mb, count)| (Key::common(runtime, *memory_mb), *count))
+            .collect();
+        let pool = Pool::open(Arc::clone(&self.builder), limits, &keys);
+        Self { pool, ..self }
+    }
+
+    /// How many blank environments are ready.
+    pub fn ready(&self) -> usize {
+        self.pool.ready()
+    }
+
+    /// Ends what is held ready; nothing is any more.
+    pub fn close(&self) {
+        self.pool.close();
     }
 
     /// The same with another time for initialisation than Lambda's ten seconds.
@@ -62,26 +90,29 @@ impl Launcher {
     }
 
     async fn start(self, revision: Arc<Revision>, purpose: Purpose) -> Result<Box<dyn Environment>, LaunchError> {
+        let began = Instant::now();
+        let _starting = self.pool.starting();
         let runtime = self.builder.runtime(&revision.runtime)?;
         let bootstrap = match runtime.kind {
             RuntimeKind::Provided => self.builder.bootstrap(&revision),
             RuntimeKind::Python | RuntimeKind::Node | RuntimeKind::Java => None,
         };
-        let sandbox = self.builder.build(&revision, &runtime).await?;
-        let stream = stream_name(&revision, &sandbox.id.simple(), now_ms());
+        let (blank, origin) = self.assigned(&revision, &runtime).await?;
+        let stream = stream_name(&revision, &blank.id.simple(), now_ms());
         let variables = variables(&revision, &runtime, purpose, &stream, &Credentials::random());
         let externals = match self.builder.extensions(&revision) {
             names if names.is_empty() => Vec::new(),
             names => externals(names, &revision, &variables),
         };
-        let (command, configuration) = if start::is_shared(&revision, &runtime) {
-            let command = start::shared(&revision, &runtime);
-            let known = command.as_ref().map_or(&[][..], |command| &command.variables);
-            let configuration = start::configuration(&revision, &variables, known);
-            (command, configuration)
-        } else {
+        let (start, configuration) = if blank.form == Form::Bare {
             let command = start::own(&revision, &runtime, bootstrap, variables);
-            (command, start::no_configuration())
+            (
+                command.map_or(Start::NoBootstrap, Start::Command),
+                start::no_configuration(),
+            )
+        } else {
+            let configuration = start::configuration(&revision, &variables, &blank.known);
+            (Start::Running, configuration)
         };
         let configuration = configuration
             .ok_or_else(|| LaunchError::Sandbox("the function has more variables than can be told".to_owned()))?;
@@ -102,11 +133,71 @@ impl Launcher {
             purpose,
             configuration,
             externals,
+            cold: ColdStart {
+                origin,
+                environment: began.elapsed(),
+                ..ColdStart::default()
+            },
         };
-        let mut environment = GuestEnvironment::open(sandbox, opening)?;
-        environment.initialise(command, init_limit).await?;
+        let mut environment = GuestEnvironment::open(blank, opening)?;
+        environment.initialise(start, init_limit).await?;
         Ok(Box::new(environment))
     }
+
+    /// A sandbox that is the revision's: a blank of the pool, or a new one.
+    async fn assigned(&self, revision: &Revision, runtime: &Runtime) -> Result<(Blank, Origin), LaunchError> {
+        let assignment = Assignment {
+            memory_mb: revision.memory_mb,
+            tmp_mb: revision.ephemeral_storage_mb,
+            code: Some(revision.code),
+            layers: revision.layers.clone(),
+            prepared: None,
+        };
+        let key = Key::of(revision, runtime);
+        if let Some(mut blank) = self.pool.take(&key) {
+            match blank.assign(assignment.clone()).await {
+                Ok(()) => return Ok((blank, Origin::Pool)),
+                // It may have died just now; whatever is wrong with the assignment itself shows again.
+                Err(error) => tracing::warn!(%error, "a blank environment could not be assigned; another one is built"),
+            }
+        }
+        let (mut blank, origin) = self.made(runtime, key).await?;
+        blank.assign(assignment).await.map_err(|error| sandbox_error(&error))?;
+        Ok((blank, origin))
+    }
+
+    async fn made(&self, runtime: &Runtime, key: Key) -> Result<(Blank, Origin), LaunchError> {
+        if key.form == Form::Forked {
+            match Blank::make(self.builder.as_ref(), runtime, &key).await {
+                Ok(blank) => return Ok((blank, Origin::Zygote)),
+                Err(error) => {
+                    tracing::warn!(%error, runtime = key.runtime, "the zygote gave no process; one is started")
+                }
+            }
+        }
+        let key = Key {
+            form: if key.form == Form::Forked {
+                Form::Booted
+            } else {
+                key.form
+            },
+            ..key
+        };
+        let blank = Blank::make(self.builder.as_ref(), runtime, &key).await?;
+        Ok((blank, Origin::Scratch))
+    }
+}
+
+/// A sandbox that could not be had, with all causes.
+pub(crate) fn sandbox_error(error: &CreateError) -> LaunchError {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    LaunchError::Sandbox(text)
 }
 
 impl Launch for Launcher {
@@ -155,6 +246,7 @@ mod tests {
             kind,
             executable: String::new(),
             version: version.to_owned(),
+            has_zygote: false,
         };
         assert_eq!(
             version_of(&runtime("python3.13", RuntimeKind::Python, "3.13.1")),

@@ -5,7 +5,8 @@
 //! does) and never decides when an environment is started, frozen or ended (the engine does).
 //!
 //! Reading order: `PROTOCOL.md` and [`frame`] (the codec), `channel` and `watch` (descriptors), `pace` (how much
-//! of a guest's talk is taken at once), `protocol` (a conversation), `api` (the same over HTTP), [`environment`] (a lifecycle), [`launcher`]; aside, [`runtime`], [`variables`] and `start` (what a
+//! of a guest's talk is taken at once), `protocol` (a conversation), `api` (the same over HTTP), [`environment`] (a lifecycle), [`launcher`], `blank` and
+//! [`pool`] (what is ready before a function is known); aside, [`runtime`], [`variables`] and `start` (what a
 //! guest is started with and told), `platform`, `lines` and `journal` (logs).
 //!
 //! **Invariant:** nothing that a guest sends makes the host hold more than one answer of the largest size, or wait
@@ -13,6 +14,7 @@
 #![forbid(unsafe_code)]
 
 mod api;
+mod blank;
 mod channel;
 pub mod environment;
 mod extensions;
@@ -25,10 +27,11 @@ pub mod launcher;
 pub mod lines;
 pub mod pace;
 pub mod platform;
+pub mod pool;
 pub mod prepared;
 mod protocol;
 pub mod runtime;
-mod start;
+pub mod start;
 mod supervisor;
 pub mod telemetry;
 pub mod variables;
@@ -36,5 +39,6 @@ mod watch;
 
 pub use environment::GuestEnvironment;
 pub use launcher::{Builder, Launcher};
+pub use pool::Limits as PoolLimits;
 pub use runtime::{Asset, Bootstrap, Runtime, RuntimeKind, assets, command};
 pub use variables::{Credentials, variables, variables_without_files};

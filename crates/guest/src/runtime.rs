@@ -28,6 +28,19 @@ pub struct Runtime {
     pub executable: String,
     /// The interpreter's version, such as `3.13.1`; empty when provided.
     pub version: String,
+    /// Whether a zygote forks it into sandboxes.
+    pub has_zygote: bool,
+}
+
+impl RuntimeKind {
+    /// Whether it sizes its heap by the function's memory when it boots, and never again.
+    pub(crate) const fn sizes_its_heap(self) -> bool {
+        match self {
+            // Neither V8 nor a JVM takes another limit once its heap is set up.
+            Self::Node | Self::Java => true,
+            Self::Python | Self::Provided => false,
+        }
+    }
 }
 
 /// Where a provided runtime's `bootstrap` is: the package goes before the layers.
@@ -176,8 +189,20 @@ pub const fn assets() -> &'static [Asset] {
 /// The program and its arguments that start a managed runtime; `AWS_LAMBDA_EXEC_WRAPPER` goes before all of it.
 /// For a provided one it is `bootstrap` alone; `None` when that is missing.
 pub fn command(revision: &Revision, runtime: &Runtime, bootstrap: Option<Bootstrap>) -> Option<Vec<String>> {
+    if runtime.kind == RuntimeKind::Provided {
+        return Some(vec![bootstrap?.path().to_owned()]);
+    }
+    let mut arguments = program(runtime, revision.memory_mb);
+    if let Some(wrapper) = wrapper(revision, runtime) {
+        arguments.insert(0, wrapper.to_owned());
+    }
+    Some(arguments)
+}
+
+/// The program of a managed runtime and its arguments, for a function of so much memory.
+pub(crate) fn program(runtime: &Runtime, memory_mb: u32) -> Vec<String> {
     let mut arguments: Vec<String> = match runtime.kind {
-        RuntimeKind::Provided => return Some(vec![bootstrap?.path().to_owned()]),
+        RuntimeKind::Provided => Vec::new(),
         RuntimeKind::Python => {
             // UTF-8 whatever locales the machine has; none of the packages that this machine happens to have, whose
             // start-up hooks alone can cost 20 ms: a function has what it and its layers bring.
@@ -187,16 +212,13 @@ pub fn command(revision: &Revision, runtime: &Runtime, bootstrap: Option<Bootstr
         }
         RuntimeKind::Node => {
             // V8 cannot see the memory limit from inside; the rest is for what is not its heap.
-            let heap = format!("--max-old-space-size={}", revision.memory_mb * 9 / 10);
+            let heap = format!("--max-old-space-size={}", memory_mb * 9 / 10);
             vec![heap, "/var/runtime/index.js".to_owned()]
         }
-        RuntimeKind::Java => java::arguments(runtime, revision.memory_mb),
+        RuntimeKind::Java => java::arguments(runtime, memory_mb),
     };
     arguments.insert(0, runtime.executable.clone());
-    if let Some(wrapper) = wrapper(revision, runtime) {
-        arguments.insert(0, wrapper.to_owned());
-    }
-    Some(arguments)
+    arguments
 }
 
 /// The wrapper script of a managed runtime, if the function names one.

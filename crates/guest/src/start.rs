@@ -10,7 +10,7 @@ use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
 use crate::frame;
-use crate::runtime::{Bootstrap, Runtime, RuntimeKind, command, wrapper};
+use crate::runtime::{Bootstrap, Runtime, RuntimeKind, command, program, wrapper};
 use crate::variables::foundation;
 
 /// Where a runtime is started.
@@ -89,14 +89,48 @@ pub(crate) fn own(
     })
 }
 
-/// How a runtime is started that is any function of this memory, or none yet.
-pub(crate) fn shared(revision: &Revision, runtime: &Runtime) -> Option<StartCommand> {
-    Some(StartCommand {
-        arguments: command(revision, runtime, None)?,
+/// How a managed runtime is started that can become any function of so much memory.
+pub(crate) fn shared(runtime: &Runtime, memory_mb: u32) -> StartCommand {
+    StartCommand {
+        arguments: program(runtime, memory_mb),
         variables: foundation(runtime),
         directory: DIRECTORY.to_owned(),
-    })
+    }
 }
+
+/// How the zygote of a runtime is started, if the runtime has one: with what [`shared`] gives, but for its program.
+pub fn zygote(runtime: &Runtime) -> Option<StartCommand> {
+    const PROGRAM: &str = "/var/runtime/zygote.py";
+    if !runtime.has_zygote || runtime.kind != RuntimeKind::Python {
+        return None;
+    }
+    // A Python has no heap of a fixed size.
+    let mut command = shared(runtime, 0);
+    *command.arguments.last_mut()? = PROGRAM.to_owned();
+    Some(command)
+}
+
+/// What zygotes import before they are copied: what most functions and their SDKs import themselves.
+pub const ZYGOTE_MODULES: &[&str] = &[
+    "base64",
+    "collections",
+    "datetime",
+    "decimal",
+    "functools",
+    "hashlib",
+    "http.client",
+    "json",
+    "logging",
+    "random",
+    "re",
+    "ssl",
+    "tempfile",
+    "traceback",
+    "typing",
+    "urllib.parse",
+    "urllib.request",
+    "uuid",
+];
 
 /// The configuration, a whole frame, for a runtime that was started with all that it needs to know.
 pub(crate) fn no_configuration() -> Option<Vec<u8>> {
@@ -201,6 +235,21 @@ mod tests {
     }
 
     #[test]
+    fn a_zygote_is_started_like_what_it_is_copied_for() {
+        let mut python = runtime("python3.13", RuntimeKind::Python, "/usr/bin/python3.13");
+        assert_eq!(zygote(&python), None);
+        python.has_zygote = true;
+        let (zygote, plain) = (zygote(&python).unwrap(), shared(&python, 128));
+        assert_eq!(
+            (&zygote.variables, &zygote.directory),
+            (&plain.variables, &plain.directory)
+        );
+        assert_eq!(zygote.arguments.last().unwrap(), "/var/runtime/zygote.py");
+        let count = plain.arguments.len() - 1;
+        assert_eq!(zygote.arguments[..count], plain.arguments[..count]);
+    }
+
+    #[test]
     fn what_is_known_and_what_is_told_are_together_what_is_set() {
         for (revision, runtime) in [
             (revision("nodejs22.x", &[("A", "1"), ("TZ", "Asia/Tokyo")]), node()),
@@ -210,7 +259,7 @@ mod tests {
             ),
         ] {
             let all = all(&revision, &runtime);
-            let command = shared(&revision, &runtime).unwrap();
+            let command = shared(&runtime, 256);
             let frame = configuration(&revision, &all, &command.variables).unwrap();
             let told: Value = serde_json::from_slice(&frame[frame::HEADER_BYTES..]).unwrap();
             assert_eq!(told["handler"], "app.handler");

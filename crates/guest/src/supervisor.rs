@@ -1,10 +1,11 @@
 //! The conversation with a sandbox's own pid 1: commands there, notices back.
 
+use std::future::Future;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
 use ephyra_sandbox::supervisor::{self, Command, EXTENSIONS, Notice, PACKET_BYTES, Process, StartCommand};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlags, recvmsg};
@@ -138,6 +139,22 @@ impl Supervisor {
     /// The extensions that are known to have ended, in the order of their ends.
     pub(crate) fn extensions(&self) -> &[(u8, Exit)] {
         &self.extensions
+    }
+
+    /// Resolves when pid 1 has something to say, or is gone. It reads nothing.
+    pub(crate) fn stirred(&self) -> impl Future<Output = ()> + Send + use<> {
+        let socket = Arc::clone(&self.socket);
+        async move {
+            // An error is news too.
+            drop(socket.readable().await);
+        }
+    }
+
+    /// How the runtime process has ended, if it has. For a sandbox that is nobody's, where pid 1 says nothing else.
+    pub(crate) fn exit_now(&mut self) -> Option<Exit> {
+        let mut cx = Context::from_waker(Waker::noop());
+        while self.poll_news(&mut cx).is_ready() {}
+        self.runtime
     }
 
     /// The next word of pid 1's. Once it has vanished there is none.

@@ -232,6 +232,7 @@ pub(crate) mod tests {
             kind,
             executable: executable.to_owned(),
             version: "1".to_owned(),
+            has_zygote: false,
         }
     }
 

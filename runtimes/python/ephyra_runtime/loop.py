@@ -254,8 +254,16 @@ def _configure():
     _environ.update(variables)
     if "TZ" in variables:
         time.tzset()
-    # One that was started with its variables goes by them: a wrapper script may have changed the handler.
-    return told.get("handler", _environ.get("_HANDLER", ""))
+    if "handler" not in told:
+        # It was started with its variables and goes by them: a wrapper script may have changed the handler.
+        return _environ.get("_HANDLER", "")
+    # What was the working folder at the start, and what was looked for in the function's folders, may have been
+    # mounted over since.
+    os.chdir(_environ["LAMBDA_TASK_ROOT"])
+    for path in list(sys.path_importer_cache):
+        if path.startswith((_environ["LAMBDA_TASK_ROOT"], "/opt")):
+            del sys.path_importer_cache[path]
+    return told["handler"]
 
 
 def main():

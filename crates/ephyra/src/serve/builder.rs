@@ -7,7 +7,7 @@ use ephyra_core::environment::LaunchError;
 use ephyra_core::revision::Revision;
 use ephyra_guest::java::base::Bases;
 use ephyra_guest::{Bootstrap, Builder, Runtime, RuntimeKind};
-use ephyra_sandbox::client::{Assignment, Blank, CreateError, Warden};
+use ephyra_sandbox::client::{Blank, CreateError, Warden};
 use ephyra_sandbox::runtimes::Kind;
 use ephyra_sandbox::sandbox::Sandbox;
 use futures_util::future::BoxFuture;
@@ -31,6 +31,15 @@ impl WardenBuilder {
         }
     }
 
+    /// The runtimes of which environments are held ready from the start, with how many: the newest of each family.
+    pub(crate) fn expected(&self) -> Vec<(Runtime, usize)> {
+        let newest = |kind: Kind| self.warden.runtimes().iter().rfind(|runtime| runtime.kind == kind);
+        [(Kind::Python, 2), (Kind::Node, 1), (Kind::Provided, 1)]
+            .into_iter()
+            .filter_map(|(kind, count)| Some((self.runtime(&newest(kind)?.identifier).ok()?, count)))
+            .collect()
+    }
+
     fn has_bootstrap(&self, package: Digest) -> bool {
         let file = self.code.join(package.to_string()).join("bootstrap");
         std::fs::symlink_metadata(file).is_ok()
@@ -48,17 +57,7 @@ impl Builder for WardenBuilder {
                 present: present.join(", "),
             });
         };
-        Ok(Runtime {
-            identifier: runtime.identifier.clone(),
-            kind: match runtime.kind {
-                Kind::Python => RuntimeKind::Python,
-                Kind::Node => RuntimeKind::Node,
-                Kind::Java => RuntimeKind::Java,
-                Kind::Provided => RuntimeKind::Provided,
-            },
-            executable: runtime.executable.to_string_lossy().into_owned(),
-            version: runtime.version.clone(),
-        })
+        Ok(runtime_of(runtime))
     }
 
     fn bootstrap(&self, revision: &Revision) -> Option<Bootstrap> {
@@ -81,32 +80,25 @@ impl Builder for WardenBuilder {
         names
     }
 
-    fn build(&self, revision: &Revision, runtime: &Runtime) -> BoxFuture<'static, Result<Sandbox, LaunchError>> {
-        let warden = self.warden.clone();
-        let blank = Blank {
-            runtime: runtime.identifier.clone(),
-            memory_mb: revision.memory_mb,
-            base: None,
-            zygote: false,
-        };
-        let assignment = Assignment {
-            memory_mb: revision.memory_mb,
-            tmp_mb: revision.ephemeral_storage_mb,
-            code: Some(revision.code),
-            layers: revision.layers.clone(),
-            prepared: None,
-        };
-        let bases = self.bases.clone();
-        Box::pin(async move {
-            let built = async {
-                let mut sandbox = bases::prepare(&warden, &bases, blank).await?;
-                sandbox.controls.assign(assignment).await?;
-                Ok(sandbox)
-            };
-            built
-                .await
-                .map_err(|error: CreateError| LaunchError::Sandbox(chain(&error)))
-        })
+    fn prepare(&self, blank: Blank) -> BoxFuture<'static, Result<Sandbox, CreateError>> {
+        let (warden, bases) = (self.warden.clone(), self.bases.clone());
+        Box::pin(async move { bases::prepare(&warden, &bases, blank).await })
+    }
+}
+
+/// A runtime of the warden's, in the guest room's words.
+pub(crate) fn runtime_of(runtime: &ephyra_sandbox::runtimes::Runtime) -> Runtime {
+    Runtime {
+        identifier: runtime.identifier.clone(),
+        kind: match runtime.kind {
+            Kind::Python => RuntimeKind::Python,
+            Kind::Node => RuntimeKind::Node,
+            Kind::Java => RuntimeKind::Java,
+            Kind::Provided => RuntimeKind::Provided,
+        },
+        executable: runtime.executable.to_string_lossy().into_owned(),
+        version: runtime.version.clone(),
+        has_zygote: runtime.has_zygote,
     }
 }
 

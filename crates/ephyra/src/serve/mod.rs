@@ -44,6 +44,11 @@ pub(crate) fn run(options: cli::Serve) -> anyhow::Result<ExitCode> {
         uid_base: options.uid_base,
         runtime_paths: options.runtime_path.clone(),
         files: runtime_files(),
+        zygote: |runtime| ephyra_guest::start::zygote(&builder::runtime_of(runtime)),
+        zygote_modules: ephyra_guest::start::ZYGOTE_MODULES
+            .iter()
+            .map(|name| (*name).to_owned())
+            .collect(),
         weaker,
         drain: options.drain_timeout + DRAIN_MARGIN,
         ..warden::Options::new(&options.data)

@@ -34,6 +34,10 @@ use crate::cli;
 
 /// Threads for what blocks: file reads, unpacking.
 const BLOCKING_THREADS: usize = 16;
+/// The most environments that are held ready for no function yet.
+const POOL_COUNT: usize = 256;
+/// The memory of the functions that the first of these are for, in MB: Lambda's default.
+const EXPECTED_MEMORY_MB: u32 = 128;
 /// What is left for answers that are on their way when all invocations have ended.
 const LAST_ANSWERS: Duration = Duration::from_secs(2);
 
@@ -82,8 +86,14 @@ async fn serve(
 
     let warden = Warden::connect(side.socket, side.runtimes)?;
     let builder = Arc::new(WardenBuilder::new(warden, &data));
-    let launcher = Arc::new(ephyra_guest::Launcher::new(builder, logs.clone()));
-    let engine = Engine::new(engine_options(&options)?, launcher, usage);
+    let expected: Vec<_> = builder
+        .expected()
+        .into_iter()
+        .map(|(runtime, count)| (runtime, EXPECTED_MEMORY_MB, count))
+        .collect();
+    let launcher = ephyra_guest::Launcher::new(builder, logs.clone()).with_pool(pool_limits(&options)?, &expected);
+    let launcher = Arc::new(launcher);
+    let engine = Engine::new(engine_options(&options)?, launcher.clone(), usage);
 
     let place = Place {
         region: options.region.clone(),
@@ -185,6 +195,7 @@ async fn serve(
     if drained.cut > 0 {
         tracing::warn!(connections = drained.cut, "some clients had not read their answers");
     }
+    launcher.close();
     tracing::info!("stopped");
     Ok(())
 }
@@ -202,6 +213,19 @@ fn engine_options(options: &cli::Serve) -> anyhow::Result<ephyra_engine::Options
         queue_timeout: options.queue_timeout,
         drain_timeout: options.drain_timeout,
         ..ephyra_engine::Options::default()
+    })
+}
+
+/// What environments that are held ready for no function yet may take.
+fn pool_limits(options: &cli::Serve) -> anyhow::Result<ephyra_guest::PoolLimits> {
+    let bytes = match options.pool_memory {
+        cli::Memory::Megabytes(megabytes) => megabytes << 20,
+        cli::Memory::Percent(0) => 0,
+        cli::Memory::Percent(percent) => (total_memory_mb()? << 20) / 100 * u64::from(percent),
+    };
+    Ok(ephyra_guest::PoolLimits {
+        bytes,
+        count: POOL_COUNT,
     })
 }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use ephyra_core::environment::LaunchError;
 use ephyra_sandbox::supervisor::StartCommand;
 
-use super::{GuestEnvironment, Phase};
+use super::{GuestEnvironment, Phase, Start};
 use crate::api::Fallen;
 use crate::extensions::failure_of_exit;
 use crate::failure::Failure;
@@ -27,15 +27,20 @@ pub(super) struct Loading {
     /// The runtime's start, until all external extensions have registered.
     command: Option<StartCommand>,
     booted: Option<Instant>,
+    /// Whether the runtime has been told which function it is.
+    is_told: bool,
     is_loaded: bool,
 }
 
 impl Loading {
-    pub(super) fn new(command: Option<StartCommand>) -> Self {
+    /// Nothing is done yet, except that the runtime may have booted ahead.
+    pub(super) fn new(is_booted: bool) -> Self {
+        let started = Instant::now();
         Self {
-            started: Instant::now(),
-            command,
-            booted: None,
+            started,
+            command: None,
+            booted: is_booted.then_some(started),
+            is_told: false,
             is_loaded: false,
         }
     }
@@ -58,18 +63,19 @@ impl From<Broken> for Stopped {
 impl GuestEnvironment {
     /// Starts extensions and runtime and has the function loaded. A failure of the function's own leaves an environment
     /// that answers with it; one that takes too long goes on loading within its first invocation.
-    pub(crate) async fn initialise(
-        &mut self,
-        command: Option<StartCommand>,
-        limit: Duration,
-    ) -> Result<(), LaunchError> {
-        let Some(command) = command else {
-            self.fail_to_load(Failure::NoBootstrap).await;
+    pub(crate) async fn initialise(&mut self, start: Start, limit: Duration) -> Result<(), LaunchError> {
+        let Phase::Loading(loading) = &mut self.phase else {
             return Ok(());
         };
-        let loading = Loading::new(Some(command));
         let deadline = loading.started + limit;
-        self.phase = Phase::Loading(loading);
+        match start {
+            Start::Running => {}
+            Start::Command(command) => loading.command = Some(command),
+            Start::NoBootstrap => {
+                self.fail_to_load(Failure::NoBootstrap).await;
+                return Ok(());
+            }
+        }
         if let Err(failure) = self.start_extensions()? {
             self.fail_to_load(failure).await;
             return Ok(());
@@ -188,7 +194,7 @@ impl GuestEnvironment {
         let line = self.watch.supervisor.line();
         let (protocol, api, configuration) = (&mut self.protocol, &self.api, &self.configuration);
         let work = async {
-            if loading.command.is_some() {
+            if !loading.is_told {
                 let registered = api.until(|extensions| extensions.are_registered()).await;
                 registered.map_err(Stopped::Fallen)?;
                 if let Some(command) = loading.command.take() {
@@ -197,8 +203,11 @@ impl GuestEnvironment {
             }
             if loading.booted.is_none() {
                 protocol.booted().await?;
-                protocol.configure(configuration)?;
                 loading.booted = Some(Instant::now());
+            }
+            if !loading.is_told {
+                protocol.configure(configuration)?;
+                loading.is_told = true;
             }
             protocol.ready().await?.map_err(Stopped::Reported)?;
             loading.is_loaded = true;

@@ -186,7 +186,8 @@ def handler(event, context):
 
 #[tokio::test]
 async fn every_mistake_has_its_error() {
-    let rig = Rig::function(HANDLER).extension(
+    // Nobody registers once the function is loaded.
+    let rig = Rig::function(&format!("import time\ntime.sleep(0.5)\n{HANDLER}")).extension(
         "clumsy",
         "
 def see(reply): say('seen', reply[0], reply[2]['errorType'])
@@ -438,8 +439,10 @@ say('seen', json.dumps([[record['type'], record['record']] for record in seen]))
 
 #[tokio::test]
 async fn a_subscriber_gets_everything_from_the_start() {
-    let rig = Rig::function("print('loading')\ndef handler(event, context): print('running'); return 1")
-        .extension("subscriber", SUBSCRIBER);
+    let rig = Rig::function(
+        "import time\ntime.sleep(0.5)\nprint('loading')\ndef handler(event, context): print('running'); return 1",
+    )
+    .extension("subscriber", SUBSCRIBER);
     let environment = rig.launch().await;
     rig.has_logged("subscribed 200 OK");
     rig.has_logged("TELEMETRY\tName: subscriber\tState: Subscribed\tTypes: [Platform, Function, Extension]");

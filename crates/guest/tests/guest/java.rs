@@ -93,6 +93,7 @@ fn app(handler: &str) -> Option<Rig> {
         kind: RuntimeKind::Java,
         executable: kit.java.to_str().unwrap().to_owned(),
         version: "17".to_owned(),
+        has_zygote: false,
     };
     let rig = Rig::new(runtime, handler, &[]);
     for entry in kit.folder.path().read_dir().unwrap().map(Result::unwrap) {

@@ -6,6 +6,7 @@ mod extensions;
 mod java;
 mod lifecycle;
 mod node;
+mod pool;
 mod python;
 mod restore;
 mod support;

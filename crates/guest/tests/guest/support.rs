@@ -18,7 +18,7 @@ use ephyra_core::invocation::{Invocation, StreamPart};
 use ephyra_core::logs::{LogSink, LogStream};
 use ephyra_core::revision::{LogFormat, LogLevel, Logging, Revision};
 use ephyra_guest::{Bootstrap, Builder, Launcher, Runtime, RuntimeKind};
-use ephyra_sandbox::client::{Assignment, CreateError};
+use ephyra_sandbox::client::{Assignment, Blank, CreateError};
 use ephyra_sandbox::sandbox::{Controls, Sandbox};
 use ephyra_sandbox::supervisor::{self, Exit, Notice};
 use futures_util::future::BoxFuture;
@@ -55,13 +55,19 @@ pub(crate) struct Shared {
     pub(crate) freezes: AtomicU64,
     pub(crate) thaws: AtomicU64,
     pub(crate) caps: AtomicU64,
+    pub(crate) prepared: AtomicU64,
+    pub(crate) ended: AtomicU64,
+    /// Runtimes that have ended.
+    pub(crate) exits: Arc<AtomicU64>,
+    /// How many assignments are to fail.
+    pub(crate) refuse: AtomicU64,
 }
 
-struct FakeControls(Arc<Shared>);
+struct FakeControls(Arc<Shared>, Arc<AtomicI32>);
 
 impl FakeControls {
     fn signal(&self, signal: Signal) {
-        if let Some(group) = Pid::from_raw(self.0.group.load(Ordering::SeqCst)) {
+        if let Some(group) = Pid::from_raw(self.1.load(Ordering::SeqCst)) {
             let _gone_already = rustix::process::kill_process_group(group, signal);
         }
     }
@@ -70,12 +76,18 @@ impl FakeControls {
 impl Drop for FakeControls {
     fn drop(&mut self) {
         self.signal(Signal::KILL);
+        self.0.ended.fetch_add(1, Ordering::SeqCst);
     }
 }
 
 impl Controls for FakeControls {
     fn assign(&mut self, _assignment: Assignment) -> BoxFuture<'static, Result<(), CreateError>> {
-        Box::pin(std::future::ready(Ok(())))
+        let refuse = &self.0.refuse;
+        let is_refused = refuse.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
+        Box::pin(std::future::ready(match is_refused {
+            Ok(_) => Err(CreateError::Assigned),
+            Err(_) => Ok(()),
+        }))
     }
     fn freeze(&mut self) -> io::Result<()> {
         self.0.freezes.fetch_add(1, Ordering::SeqCst);
@@ -130,7 +142,8 @@ impl Builder for FakeBuilder {
         names
     }
 
-    fn build(&self, _revision: &Revision, _runtime: &Runtime) -> BoxFuture<'static, Result<Sandbox, LaunchError>> {
+    fn prepare(&self, _blank: Blank) -> BoxFuture<'static, Result<Sandbox, CreateError>> {
+        self.shared.prepared.fetch_add(1, Ordering::SeqCst);
         let pair = |kind| socketpair(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None).unwrap();
         let (control, inner_control) = pair(SocketType::STREAM);
         let (supervisor, inner_supervisor) = pair(SocketType::SEQPACKET);
@@ -140,10 +153,12 @@ impl Builder for FakeBuilder {
         let (extension_output, inner_extension_output) =
             rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).unwrap();
         let native = self.native;
+        let group = Arc::new(AtomicI32::new(0));
         let first_process = FirstProcess {
             task: self.task.clone(),
             api: address,
             shared: self.shared.clone(),
+            group: Arc::clone(&group),
             control: Some(inner_control),
             supervisor: inner_supervisor,
             output: inner_output,
@@ -161,7 +176,7 @@ impl Builder for FakeBuilder {
             output,
             extension_output,
             listener: listener.into(),
-            controls: Box::new(FakeControls(self.shared.clone())),
+            controls: Box::new(FakeControls(self.shared.clone(), group)),
             built_in: Duration::from_millis(1),
         };
         Box::pin(async move { Ok(sandbox) })
@@ -176,6 +191,8 @@ struct FirstProcess {
     task: PathBuf,
     api: String,
     shared: Arc<Shared>,
+    /// The runtime's process group.
+    group: Arc<AtomicI32>,
     control: Option<OwnedFd>,
     supervisor: OwnedFd,
     output: OwnedFd,
@@ -194,6 +211,7 @@ impl FirstProcess {
                     let control = self.control.take().expect("the runtime is started once");
                     let output = self.output.as_fd().try_clone_to_owned().unwrap();
                     let group = self.start(&command, supervisor::Process::Runtime, control, output);
+                    self.group.store(group, Ordering::SeqCst);
                     self.shared.group.store(group, Ordering::SeqCst);
                 }
                 supervisor::Command::Extension(command) => {
@@ -203,8 +221,8 @@ impl FirstProcess {
                     let group = self.start(&command, supervisor::Process::Extension(number), null, output);
                     self.extensions.push(group);
                 }
-                supervisor::Command::Terminate => kill(self.shared.group.load(Ordering::SeqCst), Signal::TERM),
-                supervisor::Command::Kill => kill(self.shared.group.load(Ordering::SeqCst), Signal::KILL),
+                supervisor::Command::Terminate => kill(self.group.load(Ordering::SeqCst), Signal::TERM),
+                supervisor::Command::Kill => kill(self.group.load(Ordering::SeqCst), Signal::KILL),
                 supervisor::Command::Socket => {
                     let socket = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
                     let packet = Notice::Socket.encode().unwrap();
@@ -255,12 +273,14 @@ impl FirstProcess {
             .spawn()
             .unwrap();
         let group = child.id().try_into().unwrap();
+        let exits = Arc::clone(&self.shared.exits);
         std::thread::spawn(move || {
             let status = child.wait().unwrap();
             tell(match status.signal() {
                 Some(signal) => Exit::Signalled(signal.try_into().unwrap()),
                 None => Exit::Exited(status.code().unwrap().try_into().unwrap()),
             });
+            exits.fetch_add(1, Ordering::SeqCst);
         });
         group
     }
@@ -372,6 +392,7 @@ impl Rig {
             kind: RuntimeKind::Provided,
             executable: String::new(),
             version: String::new(),
+            has_zygote: false,
         };
         let rig = Self::new(runtime, "app.handler", &[]);
         let preamble = "#!/usr/bin/env python3\nimport http.client, json, os, socket, sys\n\
@@ -411,15 +432,18 @@ impl Rig {
         self
     }
 
-    pub(crate) async fn try_launch(&self) -> Result<Box<dyn Environment>, LaunchError> {
+    pub(crate) fn launcher(&self) -> Launcher {
         let builder = FakeBuilder {
             task: self.folder.path().to_owned(),
             runtime: self.runtime.clone(),
             shared: self.shared.clone(),
             native: self.native,
         };
-        Launcher::new(Arc::new(builder), Arc::new(self.lines.clone()))
-            .with_init_limit(self.init_limit)
+        Launcher::new(Arc::new(builder), Arc::new(self.lines.clone())).with_init_limit(self.init_limit)
+    }
+
+    pub(crate) async fn try_launch(&self) -> Result<Box<dyn Environment>, LaunchError> {
+        self.launcher()
             .launch(Arc::new(self.revision.clone()), self.purpose)
             .await
     }
@@ -481,6 +505,7 @@ pub(crate) fn python() -> Runtime {
         kind: RuntimeKind::Python,
         executable,
         version: "3.11".to_owned(),
+        has_zygote: false,
     }
 }
 
@@ -491,6 +516,7 @@ pub(crate) fn node() -> Runtime {
         kind: RuntimeKind::Node,
         executable,
         version: "20".to_owned(),
+        has_zygote: false,
     }
 }
 
