@@ -5,6 +5,7 @@ mod build;
 mod escape;
 mod extension;
 mod measure;
+mod network;
 mod run;
 mod tmp;
 mod zygote;
@@ -119,6 +120,7 @@ pub(crate) fn run(tally: &mut Tally) {
         run::CASES,
         escape::CASES,
         tmp::CASES,
+        network::CASES,
         measure::CASES,
         zygote::CASES,
     ]
