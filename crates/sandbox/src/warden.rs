@@ -47,6 +47,9 @@ pub const PACKAGES: &str = "code";
 /// The folder of what was prepared for runtimes and functions in the data folder, likewise.
 pub const PREPARED: &str = "prepared";
 
+/// How many forks a zygote makes before it is replaced, unless configured otherwise.
+pub const ZYGOTE_FORKS: u32 = 10_000;
+
 /// Open files of the warden and of the server, each.
 const OPEN_FILES: u64 = 65_536;
 
@@ -65,6 +68,8 @@ pub struct Options {
     pub zygote: fn(&Runtime) -> Option<StartCommand>,
     /// The modules that zygotes import before their first fork.
     pub zygote_modules: Vec<String>,
+    /// How many forks a zygote makes before it is replaced: they share its address layout and hash secret.
+    pub zygote_forks: u32,
     /// The pieces of isolation to go without.
     pub weaker: BTreeSet<Piece>,
     /// The control group below which the platform makes its own, from the root of the hierarchies.
@@ -83,6 +88,7 @@ impl Options {
             files: RuntimeFiles::new(),
             zygote: |_| None,
             zygote_modules: Vec::new(),
+            zygote_forks: ZYGOTE_FORKS,
             weaker: BTreeSet::new(),
             cgroup_parent: PathBuf::from("/"),
             drain: Duration::from_secs(30),
@@ -233,6 +239,7 @@ pub fn start(options: Options, serve: impl FnOnce(ServerSide) -> i32) -> Result<
         mount_point: stage.mount_point.clone(),
         skeletons: stage.skeletons.clone(),
         modules: options.zygote_modules.clone(),
+        most_forks: options.zygote_forks,
     };
     let zygotes = Zygotes::new(setting, side.runtimes.iter().map(options.zygote).collect());
     let runtimes = side.runtimes.len();

@@ -26,8 +26,6 @@ use message::Answer;
 
 pub(crate) use process::Setting;
 
-/// How many forks a zygote makes before it is replaced.
-const FORKS: u32 = 10_000;
 /// How old a zygote gets before it is replaced, at the next fork that is asked of it.
 const AGE: Duration = Duration::from_secs(3600);
 /// How long a zygote that has failed to boot is left alone; twice as long for each time that it has failed before.
@@ -109,6 +107,8 @@ struct Family {
     /// How many have failed, one after the other.
     failures: u32,
     not_before: Option<Instant>,
+    /// How many forks one makes before it is replaced.
+    most_forks: u32,
 }
 
 #[derive(Debug)]
@@ -134,12 +134,14 @@ struct Zygote {
 impl Zygotes {
     /// No zygote is started yet. `commands` are those of the warden's list of runtimes, where they have one.
     pub(crate) fn new(setting: Setting, commands: Vec<Option<StartCommand>>) -> Self {
+        let most_forks = setting.most_forks;
         let family = |command| Family {
             command,
             current: None,
             next: None,
             failures: 0,
             not_before: None,
+            most_forks,
         };
         Self {
             setting,
@@ -292,7 +294,7 @@ impl Zygotes {
 impl Family {
     /// Whether the one that is there is to have a successor, and has none.
     fn is_due(&self, now: Instant) -> bool {
-        let is_old = |zygote: &Zygote| zygote.forks >= FORKS || now >= zygote.born + AGE;
+        let is_old = |zygote: &Zygote| zygote.forks >= self.most_forks || now >= zygote.born + AGE;
         self.next.is_none() && self.current.as_ref().is_some_and(is_old) && self.not_before.is_none_or(|at| now >= at)
     }
 

@@ -58,6 +58,8 @@ class Kernel:
         self._syscall.argtypes = (ctypes.c_long,) * 6
         self._prctl.argtypes = (ctypes.c_int,) + (ctypes.c_ulong,) * 4
         self._setns.argtypes = (ctypes.c_int, ctypes.c_int)
+        # Called once for each capability with small numbers: without types, which take longer to look at than the call.
+        self._prctl_untyped = libc["prctl"]
         self._fork = libc.fork
         self._after_fork = ctypes.pythonapi.PyOS_AfterFork_Child
         self._after_fork.restype = None
@@ -65,6 +67,7 @@ class Kernel:
         self._clone_at = ctypes.addressof(self._clone_arguments)
         self._capabilities_header = ctypes.create_string_buffer(struct.pack("=Ii", _CAPABILITIES_VERSION_3, 0), 8)
         self._no_capabilities = ctypes.create_string_buffer(24)
+        self._capabilities = ctypes.create_string_buffer(b"\1" * 24, 24)
 
     def call(self, number, a=0, b=0, c=0, d=0, e=0):
         """One system call, by its number."""
@@ -130,7 +133,7 @@ class Kernel:
 
     def drop_bounding_set(self):
         """Takes all capabilities out of the bounding set, up to the last one that this kernel has."""
-        prctl = self._prctl
+        prctl = self._prctl_untyped
         for number in range(64):
             if prctl(_PR_CAPBSET_DROP, number, 0, 0, 0) < 0:
                 if ctypes.get_errno() != 22 or number < 38:
@@ -145,9 +148,9 @@ class Kernel:
 
     def has_capabilities(self):
         """Whether any is left."""
-        found = ctypes.create_string_buffer(24)
+        found = self._capabilities
         self.call(self._capget_number, ctypes.addressof(self._capabilities_header), ctypes.addressof(found))
-        return any(found.raw)
+        return found.raw != self._no_capabilities.raw
 
 
 class Landlock:

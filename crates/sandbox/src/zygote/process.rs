@@ -55,6 +55,8 @@ pub(crate) struct Setting {
     pub(crate) skeletons: Vec<PathBuf>,
     /// What they import before the first fork.
     pub(crate) modules: Vec<String>,
+    /// How many forks one makes before it is replaced.
+    pub(crate) most_forks: u32,
 }
 
 /// A zygote that was started.

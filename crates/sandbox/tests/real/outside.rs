@@ -367,7 +367,7 @@ fn said_without(pieces: &[Piece], script: &'static str) -> String {
                     memory_mb: 256,
                     ..spec(guest::runtime(&server.warden, "python3."), code)
                 };
-                let mut guest = guest::python(&server.warden, spec, script).await;
+                let mut guest = guest::python(&server.warden, spec.clone(), script).await;
                 guest.controls.freeze().unwrap();
                 guest.controls.thaw().unwrap();
                 guest.controls.cap_cpu().unwrap();
@@ -377,6 +377,10 @@ fn said_without(pieces: &[Piece], script: &'static str) -> String {
                     guest.controls.peak_memory_bytes().unwrap() == 0,
                 );
                 guest.end().await;
+                // Whoever goes without a piece goes without it in both ways.
+                let mut forked = guest::forked(&server.warden, spec, script).await.unwrap();
+                assert_eq!(forked.ended().await.output, ended.output);
+                forked.end().await;
                 File::from(writer.try_clone().unwrap())
                     .write_all(format!("{}{readings:?}", ended.output).as_bytes())
                     .unwrap();

@@ -34,6 +34,7 @@ pub(crate) fn run(tally: &mut Tally) {
     tally.case("both_killed_take_blank_sandboxes_with_them", || killed(Victim::Both));
     tally.case("a_server_that_breaks_the_rules_gains_nothing", breaks_rules);
     tally.case("a_killed_zygote_takes_nobody_with_it", killed_zygote);
+    tally.case("a_zygote_is_replaced_after_its_forks", replaced_zygote);
     tally.case("a_zygote_that_cannot_boot_says_why_and_is_left_alone", broken_zygote);
 }
 
@@ -326,6 +327,44 @@ fn killed_zygote() {
     eventually("it is reaped", || zygotes(&world) != zygote);
     tell(&teller);
     // Nobody has told the server to end, and it ends well.
+    assert_eq!(world.wait().exit_status(), Some(1));
+    assert_eq!(groups(), Default::default());
+}
+
+/// Forks until two zygotes have been at work, each with a hash secret of its own. No fork fails meanwhile.
+fn replaced_zygote() {
+    let (reader, writer) = readiness();
+    let (looked, teller) = rustix::pipe::pipe().unwrap();
+    let world = World::start(
+        |options| options.zygote_forks = 2,
+        |side| {
+            block_on(async {
+                let server = connected(side);
+                let mut seen = std::collections::BTreeSet::new();
+                for _ in 0..500 {
+                    let spec = spec(guest::runtime(&server.warden, "python3."), server.empty());
+                    let script = "print(hash('secret'))";
+                    let mut guest = guest::forked(&server.warden, spec, script).await.unwrap();
+                    let ended = guest.ended().await;
+                    assert_eq!(ended.exit, Some(Exit::Exited(0)), "{}", ended.output);
+                    seen.insert(ended.output);
+                    guest.end().await;
+                    if seen.len() == 3 {
+                        break;
+                    }
+                }
+                assert_eq!(seen.len(), 3, "zygotes are not replaced");
+                tell(&writer);
+                rustix::io::read(&looked, &mut [0]).unwrap();
+            });
+            0
+        },
+    );
+    drop(writer);
+    wait_until_ready(reader);
+    // The last one, and perhaps the next.
+    eventually("the old ones go", || (1..=2).contains(&zygotes(&world).len()));
+    tell(&teller);
     assert_eq!(world.wait().exit_status(), Some(1));
     assert_eq!(groups(), Default::default());
 }
