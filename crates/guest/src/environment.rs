@@ -278,3 +278,10 @@ impl Environment for GuestEnvironment {
         Box::pin(self.shut_down(if has_died { Reason::Failure } else { Reason::Spindown }))
     }
 }
+
+/// Before the sandbox, which is ended by dropping its controls, its network is let go of: it may be another's next.
+impl Drop for GuestEnvironment {
+    fn drop(&mut self) {
+        self.api.close();
+    }
+}

@@ -22,6 +22,7 @@ use ephyra_core::id::{ExtensionId, RequestId};
 use ephyra_core::revision::Revision;
 use http::HeaderValue;
 use parking_lot::{Mutex, MutexGuard};
+use rustix::net::Shutdown;
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
@@ -40,6 +41,7 @@ const MESSAGES: usize = 4;
 /// The host's side of one guest's APIs.
 pub(crate) struct Api {
     shared: Arc<Shared>,
+    listener: Arc<TcpListener>,
     server: JoinHandle<()>,
 }
 
@@ -114,7 +116,7 @@ impl Api {
     ) -> io::Result<(Self, Option<RuntimeApi>)> {
         let listener = std::net::TcpListener::from(listener);
         listener.set_nonblocking(true)?;
-        let listener = TcpListener::from_std(listener)?;
+        let listener = Arc::new(TcpListener::from_std(listener)?);
         let (sender, receiver) = if speaks {
             let (sender, receiver) = mpsc::channel(MESSAGES);
             (Some(sender), Some(receiver))
@@ -140,8 +142,26 @@ impl Api {
             messages,
             first: None,
         });
-        let server = tokio::spawn(server::accept(listener, Arc::clone(&shared)));
-        Ok((Self { shared, server }, runtime))
+        let server = tokio::spawn(server::accept(Arc::clone(&listener), Arc::clone(&shared)));
+        let api = Self {
+            shared,
+            listener,
+            server,
+        };
+        Ok((api, runtime))
+    }
+
+    /// Ends the service. When this returns, the port is free for whoever has the network next, and nothing of this
+    /// environment's can connect in it any more.
+    pub(crate) fn close(&self) {
+        self.server.abort();
+        self.shared.hub.cut_off();
+        // A listener that is shut down gives up its port, whoever still holds it.
+        if let Err(error) = rustix::net::shutdown(&self.listener, Shutdown::Both)
+            && error != rustix::io::Errno::NOTCONN
+        {
+            tracing::debug!(%error, "the listener of an environment could not be shut down");
+        }
     }
 
     /// Counts in external extensions, by the names of their files, whose processes are about to be started.
@@ -266,12 +286,6 @@ impl RuntimeApi {
                 None => return Err(Broken::Closed),
             }
         }
-    }
-}
-
-impl Drop for Api {
-    fn drop(&mut self) {
-        self.server.abort();
     }
 }
 

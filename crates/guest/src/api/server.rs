@@ -26,7 +26,7 @@ const REQUEST_BYTES: usize = 64 * 1024;
 const HEADERS: usize = 64;
 
 /// Accepts connections until it is dropped.
-pub(super) async fn accept(listener: TcpListener, shared: Arc<Shared>) {
+pub(super) async fn accept(listener: Arc<TcpListener>, shared: Arc<Shared>) {
     let mut connections = JoinSet::new();
     loop {
         let accepted = listener.accept().await;

@@ -76,6 +76,7 @@ impl GuestEnvironment {
         self.say_farewell(reason).await;
         self.watch.take_output();
         self.watch.journal.flush();
+        self.api.close();
         if let Some(controls) = self.controls.take() {
             controls.end().await;
         }
@@ -147,6 +148,7 @@ impl GuestEnvironment {
 
     /// Ends everything at once; an answer waits for it, though not for ever.
     pub(super) async fn end_controls(&mut self) {
+        self.api.close();
         if let Some(controls) = self.controls.take() {
             // The end goes on by itself when it takes longer.
             let ending = tokio::spawn(controls.end());

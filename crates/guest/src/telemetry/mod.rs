@@ -126,7 +126,7 @@ impl Hub {
         Ok(())
     }
 
-    /// Takes a socket that was asked for. Says whether it is one.
+    /// Takes a socket that was asked for; nothing else.
     pub(crate) fn take_socket(&self, fd: OwnedFd) -> io::Result<()> {
         let socket = socket::Socket::new(fd)?;
         let mut inner = self.inner.lock();
@@ -224,6 +224,13 @@ impl Hub {
             }
             What::Line(..) | What::Platform(_) => {}
         }
+    }
+
+    /// Ends all deliveries. When this returns, nothing can be sent into the sandbox any more.
+    pub(crate) fn cut_off(&self) {
+        let mut inner = self.inner.lock();
+        inner.past = None;
+        inner.subscribers.clear();
     }
 
     /// Has everything sent that waits, and from now on at once: the environment is about to end.

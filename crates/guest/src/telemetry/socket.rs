@@ -6,15 +6,17 @@
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketType, sockopt};
 use tokio::net::TcpStream;
 
-/// An unconnected TCP socket of a sandbox.
-#[derive(Debug)]
-pub(crate) struct Socket(OwnedFd);
+/// A TCP socket of a sandbox; clones are the same.
+#[derive(Clone, Debug)]
+pub(crate) struct Socket(Arc<Mutex<Option<OwnedFd>>>);
 
 impl Socket {
     /// Takes a descriptor for what it is said to be; anything else is refused.
@@ -29,22 +31,38 @@ impl Socket {
         }
         let flags = rustix::fs::fcntl_getfl(&fd)?;
         rustix::fs::fcntl_setfl(&fd, flags | OFlags::NONBLOCK)?;
-        Ok(Self(fd))
+        Ok(Self(Arc::new(Mutex::new(Some(fd)))))
     }
 
     /// Connects it to a port inside its sandbox. Whatever it was connected to before is gone.
     pub(crate) async fn connect(&self, port: u16) -> io::Result<TcpStream> {
-        // A TCP socket forgets its connection when it is connected to nothing; see connect(2).
-        rustix::net::connect_unspec(&self.0)?;
-        match rustix::net::connect(&self.0, &SocketAddrV4::new(Ipv4Addr::LOCALHOST, port)) {
-            Ok(()) | Err(Errno::INPROGRESS) => {}
-            Err(error) => return Err(error.into()),
-        }
-        let stream = TcpStream::from_std(self.0.try_clone()?.into())?;
+        let stream = self.begin(port)?;
         stream.writable().await?;
         match stream.take_error()? {
             None => Ok(stream),
             Some(error) => Err(error),
+        }
+    }
+
+    fn begin(&self, port: u16) -> io::Result<TcpStream> {
+        let socket = self.0.lock();
+        let socket = socket.as_ref().ok_or(io::ErrorKind::NotConnected)?;
+        // A TCP socket forgets its connection when it is connected to nothing; see connect(2).
+        rustix::net::connect_unspec(socket)?;
+        match rustix::net::connect(socket, &SocketAddrV4::new(Ipv4Addr::LOCALHOST, port)) {
+            Ok(()) | Err(Errno::INPROGRESS) => {}
+            Err(error) => return Err(error.into()),
+        }
+        TcpStream::from_std(socket.try_clone()?.into())
+    }
+
+    /// Ends its connection for whoever holds it, and lets nobody connect it again: the network that it belongs to may
+    /// be another's next.
+    pub(crate) fn cut_off(&self) {
+        if let Some(socket) = self.0.lock().take()
+            && let Err(error) = rustix::net::connect_unspec(&socket)
+        {
+            tracing::debug!(%error, "a socket for telemetry could not be disconnected");
         }
     }
 }
@@ -81,6 +99,20 @@ mod tests {
         drop(listener);
         let refused = socket.connect(port).await.unwrap_err();
         assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
+    }
+
+    #[tokio::test]
+    async fn one_that_is_cut_off_reaches_nobody() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let socket = socket();
+        let mut here = socket.connect(port).await.unwrap();
+        let (mut there, _) = listener.accept().await.unwrap();
+        socket.clone().cut_off();
+        assert!(here.write_all(b"x").await.is_err());
+        assert!(matches!(there.read(&mut [0]).await, Ok(0) | Err(_)));
+        let refused = socket.connect(port).await.unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::NotConnected);
     }
 
     #[test]

@@ -24,7 +24,7 @@ pub(crate) struct Subscriber {
     name: String,
     subscription: Subscription,
     queue: Arc<Queue>,
-    task: Option<JoinHandle<()>>,
+    served: Option<(Socket, JoinHandle<()>)>,
 }
 
 struct Queue {
@@ -43,7 +43,7 @@ impl Subscriber {
                 buffer,
                 wake: Notify::new(),
             }),
-            task: None,
+            served: None,
         }
     }
 
@@ -57,15 +57,16 @@ impl Subscriber {
 
     /// Whether it has its socket.
     pub(crate) const fn is_served(&self) -> bool {
-        self.task.is_some()
+        self.served.is_some()
     }
 
     /// Starts to deliver through a socket.
     pub(crate) fn serve(&mut self, socket: Socket) {
-        let way = Way::new(socket, self.subscription.destination.clone());
+        let way = Way::new(socket.clone(), self.subscription.destination.clone());
         let tells_losses = self.subscription.wants(Category::Platform);
         let queue = Arc::clone(&self.queue);
-        self.task = Some(tokio::spawn(deliver(queue, way, tells_losses)));
+        let task = tokio::spawn(deliver(queue, way, tells_losses));
+        self.served = Some((socket, task));
     }
 
     pub(crate) fn push(&self, record: Bytes, now: Instant) {
@@ -86,7 +87,8 @@ impl Subscriber {
 
 impl Drop for Subscriber {
     fn drop(&mut self) {
-        if let Some(task) = &self.task {
+        if let Some((socket, task)) = &self.served {
+            socket.cut_off();
             task.abort();
         }
     }
