@@ -1,6 +1,7 @@
 //! Jobs: a command in a blank sandbox makes something out of what is there, such as a runtime's snapshot, and what it
 //! makes comes out of its descriptor 3. Nothing of any function is in such a sandbox.
 
+use std::convert::Infallible;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
@@ -78,27 +79,37 @@ async fn conduct(control: OwnedFd, supervisor: OwnedFd, output: OwnedFd, job: Jo
 
     let packet = Command::Start(job.command).encode().map_err(io::Error::other)?;
     rustix::net::send(&supervisor, &packet, SendFlags::NOSIGNAL).map_err(io::Error::from)?;
-    let mut printed = Vec::new();
     let mut made = Vec::new();
-    // The job may fill either, so both are read.
-    let (_, complete) = tokio::try_join!(
-        keep_the_last(&mut output, &mut printed),
-        read_up_to(&mut control, job.most_bytes, &mut made)
-    )?;
-    if !complete {
-        return Err(JobError::TooMuch(job.most_bytes));
-    }
-    let mut notice = [0; 64];
-    let length = supervisor.recv(&mut notice).await?;
-    match Notice::decode(&notice[..length]) {
+    let mut last_words = Vec::new();
+    let work = async {
+        if !read_up_to(&mut control, job.most_bytes, &mut made).await? {
+            return Err(JobError::TooMuch(job.most_bytes));
+        }
+        let mut notice = [0; 64];
+        let length = supervisor.recv(&mut notice).await?;
+        Ok(Notice::decode(&notice[..length]))
+    };
+    // What it prints is read meanwhile, so that it never waits for that.
+    let notice = tokio::select! {
+        biased;
+        notice = work => notice?,
+        never = listen(&mut output, &mut last_words) => match never {},
+    };
+    match notice {
         Ok(Notice::Ended {
             process: Process::Runtime,
             exit: Exit::Exited(0),
         }) => Ok(made),
-        exit => Err(JobError::Failed {
-            exit: format!("{exit:?}"),
-            output: String::from_utf8_lossy(&printed).trim().replace('\n', " | "),
-        }),
+        exit => {
+            let mut rest = [0; OUTPUT_BYTES];
+            // What is still in the pipe; nothing may be.
+            let count = output.try_read(&mut rest).unwrap_or(0);
+            keep_the_last(&rest[..count], &mut last_words);
+            Err(JobError::Failed {
+                exit: format!("{exit:?}"),
+                output: String::from_utf8_lossy(&last_words).trim().replace('\n', " | "),
+            })
+        }
     }
 }
 
@@ -108,15 +119,18 @@ async fn read_up_to(source: &mut (impl AsyncRead + Unpin), most: usize, into: &m
     Ok(into.len() <= most)
 }
 
-async fn keep_the_last(source: &mut (impl AsyncRead + Unpin), into: &mut Vec<u8>) -> io::Result<()> {
+/// Reads what is printed, for as long as anybody asks.
+async fn listen(source: &mut (impl AsyncRead + Unpin), into: &mut Vec<u8>) -> Infallible {
     let mut part = [0; OUTPUT_BYTES];
-    loop {
-        let count = source.read(&mut part).await?;
-        if count == 0 {
-            return Ok(());
-        }
-        into.extend_from_slice(&part[..count]);
-        let excess = into.len().saturating_sub(OUTPUT_BYTES);
-        into.drain(..excess);
+    while let Ok(count @ 1..) = source.read(&mut part).await {
+        keep_the_last(&part[..count], into);
     }
+    // The end of its output is not the end of the job.
+    std::future::pending().await
+}
+
+fn keep_the_last(more: &[u8], into: &mut Vec<u8>) {
+    into.extend_from_slice(more);
+    let excess = into.len().saturating_sub(OUTPUT_BYTES);
+    into.drain(..excess);
 }

@@ -4,6 +4,7 @@
 mod api;
 mod extensions;
 mod java;
+mod job;
 mod lifecycle;
 mod node;
 mod pool;

@@ -433,13 +433,28 @@ impl Rig {
     }
 
     pub(crate) fn launcher(&self) -> Launcher {
-        let builder = FakeBuilder {
+        let builder = self.builder();
+        Launcher::new(Arc::new(builder), Arc::new(self.lines.clone())).with_init_limit(self.init_limit)
+    }
+
+    fn builder(&self) -> FakeBuilder {
+        FakeBuilder {
             task: self.folder.path().to_owned(),
             runtime: self.runtime.clone(),
             shared: self.shared.clone(),
             native: self.native,
+        }
+    }
+
+    /// A sandbox in which nothing runs yet.
+    pub(crate) async fn sandbox(&self) -> Sandbox {
+        let blank = Blank {
+            runtime: self.runtime.identifier.clone(),
+            memory_mb: 128,
+            base: None,
+            zygote: false,
         };
-        Launcher::new(Arc::new(builder), Arc::new(self.lines.clone())).with_init_limit(self.init_limit)
+        self.builder().prepare(blank).await.unwrap()
     }
 
     pub(crate) async fn try_launch(&self) -> Result<Box<dyn Environment>, LaunchError> {
