@@ -61,6 +61,16 @@ java_functions() {
     fi
 }
 
+# extension_programs FOLDER: AWS's own extension programs of the end-to-end tests, in FOLDER/bin.
+extension_programs() {
+    local folder=$1
+    say "Building AWS's own extensions for the end-to-end tests"
+    cargo build -q --locked --release --manifest-path e2e/extension/Cargo.toml --target-dir "$folder"
+    mkdir -p "$folder/bin"
+    cp "$folder/release/telemetry-extension" "$folder/bin/"
+    cargo install -q --locked lambda_web_adapter --version =1.0.0-rc1 --root "$folder" --target-dir "$folder"
+}
+
 # Debian's own Python where it is there: what people have, and readable by all.
 SYSTEM_PYTHON=/usr/bin/python3
 

@@ -5,8 +5,8 @@
 //! does) and never decides when an environment is started, frozen or ended (the engine does).
 //!
 //! Reading order: `PROTOCOL.md` and [`frame`] (the codec), `channel` and `watch` (descriptors), `pace` (how much
-//! of a guest's talk is taken at once), `protocol` (a conversation), `api` (the same over HTTP), [`environment`] (a lifecycle), [`launcher`], `blank` and
-//! [`pool`] (what is ready before a function is known); aside, [`runtime`], [`variables`] and `start` (what a
+//! of a guest's talk is taken at once), `protocol` (a conversation), `api` (the same over HTTP, and extensions),
+//! `extensions` and [`telemetry`], [`environment`] (a lifecycle, by its phases), [`launcher`], `blank` and [`pool`] (what is ready before a function is known); aside, [`runtime`], [`variables`] and `start` (what a
 //! guest is started with and told), `platform`, `lines` and `journal` (logs).
 //!
 //! **Invariant:** nothing that a guest sends makes the host hold more than one answer of the largest size, or wait
