@@ -1,4 +1,4 @@
-"""How a copy of the zygote becomes a sandbox's own process: namespaces, user, landlock, seccomp. See the order in `Seat.enter`.
+"""How a copy of the zygote becomes a sandbox's own process: namespaces, user, landlock, seccomp. See `Lockdown.enter`.
 
 All that can be is made before the copying: functions, structures and buffers. Nothing here is forgiven: whatever fails
 raises, and the caller ends the process.
@@ -37,8 +37,8 @@ _PATH_BENEATH = 1
 # Where a runtime is started.
 _DIRECTORY = "/var/task"
 
-# Where the control stream is in a runtime, which is where the zygote has its socket, and where that is for a last word.
-_CONTROL, ANSWER = 3, 4
+# Where the control stream is in a runtime. The zygote has its socket there, which a copy moves for its last word.
+_CONTROL, _ANSWER = 3, 4
 
 
 class _Program(ctypes.Structure):
@@ -61,8 +61,8 @@ class Kernel:
         # Called once for each capability with small numbers: without types, which take longer to look at than the call.
         self._prctl_untyped = libc["prctl"]
         self._fork = libc.fork
-        self._after_fork = ctypes.pythonapi.PyOS_AfterFork_Child
-        self._after_fork.restype = None
+        self._before_fork, self._after_fork = ctypes.pythonapi.PyOS_BeforeFork, ctypes.pythonapi.PyOS_AfterFork_Child
+        self._before_fork.restype = self._after_fork.restype = None
         self._clone_arguments = ctypes.create_string_buffer(88)
         self._clone_at = ctypes.addressof(self._clone_arguments)
         self._capabilities_header = ctypes.create_string_buffer(struct.pack("=Ii", _CAPABILITIES_VERSION_3, 0), 8)
@@ -107,15 +107,9 @@ class Kernel:
         struct.pack_into("=11Q", self._clone_arguments, 0, into, 0, 0, 0, _SIGCHLD, 0, 0, 0, 0, 0, max(cgroup, 0))
         return self.call(_CLONE3, self._clone_at, 88)
 
-    @staticmethod
-    def before_forks():
-        """What the interpreter has to do before it is forked: once for all forks, as nothing else runs in between."""
-        before = ctypes.pythonapi.PyOS_BeforeFork
-        before.restype = None
-        before()
-
     def fork(self):
         """os.fork() without what that does in the parent, which only ends: each page that a copy writes to costs."""
+        self._before_fork()
         pid = self._fork()
         if pid < 0:
             self._raise()
@@ -154,8 +148,11 @@ class Kernel:
 
 
 class Landlock:
-    """The rules of crates/sandbox/src/build/lockdown.rs for what runs beside a privileged pid 1: everything may be read and
-    executed, /tmp as it is now and devices written to; signals reach no further than itself and what it starts."""
+    """The rules of crates/sandbox/src/build/lockdown.rs for what runs beside a privileged pid 1.
+
+    Everything may be read and executed, /tmp as it is now and devices written to; signals reach no further than itself
+    and what it starts.
+    """
 
     def __init__(self, kernel):
         self._kernel = kernel
@@ -193,6 +190,8 @@ class Lockdown:
 
     def __init__(self, kernel, has_no_new_privileges, has_landlock, filters):
         self.kernel = kernel
+        # Where the zygote's socket is.
+        self.answer = _CONTROL
         self._has_no_new_privileges = has_no_new_privileges
         self._landlock = Landlock(kernel) if has_landlock else None
         self._filters = [ctypes.create_string_buffer(code, len(code)) for code in filters]
@@ -204,7 +203,7 @@ class Lockdown:
         """Makes this process, which is in the sandbox's pid namespace and cgroup, the sandbox's own.
 
         The order is that of build/lockdown.rs: each step needs what a later one takes away. The descriptors are the
-        request's. When this returns, 0 to 3 are as a runtime has them, `ANSWER` is the zygote's socket, and there are
+        request's. When this returns, 0 to 3 are as a runtime has them, `answer` is the zygote's socket, and there are
         no others.
         """
         kernel = self.kernel
@@ -216,9 +215,10 @@ class Lockdown:
         # The request's descriptors are all above these: the zygote has one of its own there.
         os.dup2(output, 1)
         os.dup2(output, 2)
-        os.dup2(_CONTROL, ANSWER, inheritable=False)
+        os.dup2(_CONTROL, _ANSWER, inheritable=False)
+        self.answer = _ANSWER
         os.dup2(control, _CONTROL)
-        kernel.close_from(ANSWER + 1)
+        kernel.close_from(_ANSWER + 1)
         kernel.drop_bounding_set()
         kernel.prctl(_PR_SET_SECUREBITS, _SECURE_BITS)
         os.setresgid(gid, gid, gid)

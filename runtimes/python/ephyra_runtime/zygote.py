@@ -1,9 +1,9 @@
-"""Serves requests for copies of this process, each of which becomes the runtime of one sandbox. See `enter` and `renew`.
+"""Serves requests for copies of this process, each of which becomes the runtime of one sandbox (`enter`, `renew`).
 
 One thread, one socket of packets. The first packet is the setup, lines of `name value`; each later one asks for a copy:
-names and numbers with descriptors (`_REQUEST`). A copy is made in two steps: this process copies itself into the sandbox's pid
-namespace and control group, that copy copies itself and ends, and what is left is adopted by the sandbox's pid 1, as if
-that had started it. It says over the report descriptor that it is ready, or what failed, and ends then.
+names and numbers with descriptors (`_REQUEST`). A copy is made in two steps: this process copies itself into the
+sandbox's pid namespace and control group, that copy copies itself and ends, and what is left is adopted by the sandbox's
+pid 1, as if that had started it. It says over the report descriptor that it is ready, or what failed, and ends then.
 
 What goes wrong in a copy ends that copy. What the warden sends is trusted.
 """
@@ -16,15 +16,15 @@ import signal
 import struct
 import sys
 
-from ephyra_runtime import enter, faults, logs, loop, renew  # The last ones for the copies.
+from ephyra_runtime import enter, faults, logs, loop, renew  # noqa: F401 - some are for the copies alone
 
 _CONTROL = 3
 _BOOTSTRAP = "/var/runtime/bootstrap.py"
 _SETUP_BYTES = 64 * 1024
 _DESCRIPTORS = 32
 
-# Asked for one copy: the sandbox's name, flags, the namespaces to enter, user, group. With it come the sandbox's pid 1 as
-# a pidfd, the control stream and the output; then, as the flags say, the user namespace and the control group to be
+# Asked for one copy: the sandbox's name, flags, the namespaces to enter, user, group. With it come the sandbox's pid 1
+# as a pidfd, the control stream and the output; then, as the flags say, the user namespace and the control group to be
 # copied into; the rest are files to join others by.
 _REQUEST = struct.Struct("=16sIIII")
 _HAS_USER_NAMESPACE, _HAS_CGROUP = 1, 2
@@ -105,7 +105,7 @@ class Zygote:
             kernel.setns(sandbox, enter.CLONE_NEWPID)
             first = kernel.copy(cgroup)
         except OSError as error:
-            _say(name, error)
+            self._say(name, error)
             first = -1
         if first:
             kernel.setns(self._own, enter.CLONE_NEWPID)
@@ -118,23 +118,20 @@ class Zygote:
             self._lockdown.enter(sandbox, namespaces & ~enter.CLONE_NEWPID, stream, output, user_namespace, uid, gid)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             renew.everything(self._number)
-            os.write(enter.ANSWER, _ANSWER.pack(name, 0, os.getpid()))
-            os.close(enter.ANSWER)
+            os.write(self._lockdown.answer, _ANSWER.pack(name, 0, os.getpid()))
+            os.close(self._lockdown.answer)
         except BaseException as error:
-            _say(name, error)
+            self._say(name, error)
             os._exit(1)
         self._control.detach()
         return True
 
-
-def _say(name, error):
-    """Reports a failure. Whoever waits for one that cannot be reported gives up at a time of its own."""
-    errno = getattr(error, "errno", None) or 22
-    text = ("%s: %s" % (type(error).__name__, error)).encode("utf-8", "replace")[:_ANSWER_TEXT]
-    for socket in (enter.ANSWER, _CONTROL):
+    def _say(self, name, error):
+        """Reports a failure. Whoever waits for one that cannot be reported gives up at a time of its own."""
+        errno = getattr(error, "errno", None) or 22
+        text = "%s: %s" % (type(error).__name__, error)
         try:
-            os.write(socket, _ANSWER.pack(name, errno, 0) + text)
-            return
+            os.write(self._lockdown.answer, _ANSWER.pack(name, errno, 0) + text.encode("utf-8", "replace")[:_ANSWER_TEXT])
         except OSError:
             pass
 
@@ -152,7 +149,6 @@ def main():
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     gc.collect()
     gc.freeze()
-    zygote.kernel.before_forks()
     control.send(_READY)
     bootstrap = zygote.serve()
     exec(bootstrap, renew.scope())

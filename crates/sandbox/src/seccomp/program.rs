@@ -50,8 +50,8 @@ pub(crate) enum ProgramError {
     Length(usize),
 }
 
-/// The program for calls of `architecture` (`AUDIT_ARCH_*`; others end the process), where each verdict holds from its number on to the next one's.
-/// What is before the first has the first's.
+/// The program for calls of `architecture` (`AUDIT_ARCH_*`; others end the process), where each verdict holds from its
+/// number on to the next one's. What is before the first has the first's.
 pub(super) fn compile(architecture: u32, verdicts: &BTreeMap<u32, Verdict>) -> Result<Vec<sock_filter>, ProgramError> {
     let mut program = vec![
         load(ARCHITECTURE),

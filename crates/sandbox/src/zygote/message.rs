@@ -1,5 +1,5 @@
-//! What the warden and a zygote say to each other: numbers in this machine's byte order, as Python's `struct` reads them
-//! (`runtimes/python/ephyra_runtime/zygote.py`).
+//! What the warden and a zygote say to each other: numbers in this machine's byte order, as Python's `struct` reads
+//! them (`runtimes/python/ephyra_runtime/zygote.py`).
 
 use std::fmt::Write as _;
 use std::io;

@@ -1,5 +1,5 @@
-//! A zygote's process: a copy of the warden that keeps no more of its rights than entering sandboxes takes, in the root that
-//! guests of its runtime have, and executes the interpreter.
+//! A zygote's process: a copy of the warden that keeps no more of its rights than entering sandboxes takes, in the root
+//! that guests of its runtime have, and executes the interpreter.
 
 use std::collections::BTreeSet;
 use std::io::{self, Write as _};
