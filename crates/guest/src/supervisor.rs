@@ -5,7 +5,7 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, ready};
 
 use ephyra_sandbox::supervisor::{self, Command, EXTENSIONS, Notice, PACKET_BYTES, Process, StartCommand};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlags, recvmsg};
@@ -150,10 +150,10 @@ impl Supervisor {
         }
     }
 
-    /// How the runtime process has ended, if it has. For a sandbox that is nobody's, where pid 1 says nothing else.
+    /// How the runtime process has ended, if it has. For a sandbox that is nobody's, where pid 1 says nothing else. The
+    /// socket itself is asked, as news may have come that the asynchronous runtime has not looked at yet.
     pub(crate) fn exit_now(&mut self) -> Option<Exit> {
-        let mut cx = Context::from_waker(Waker::noop());
-        while self.poll_news(&mut cx).is_ready() {}
+        while !self.has_vanished() && self.take(receive(&self.socket)).is_some() {}
         self.runtime
     }
 
@@ -167,28 +167,23 @@ impl Supervisor {
                 Ok(()) => self.socket.try_io(Interest::READABLE, || receive(&self.socket)),
                 Err(error) => Err(error),
             };
-            let news = match received {
-                Ok((notice, descriptor)) => match notice {
-                    Some(Notice::Socket) => News::Socket(descriptor),
-                    Some(Notice::Ended { process, exit }) => {
-                        self.ended(process, exit.into());
-                        News::Ended
-                    }
-                    None => {
-                        self.vanish();
-                        News::Ended
-                    }
-                },
-                Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
-                    continue;
-                }
-                Err(_) => {
-                    self.vanish();
-                    News::Ended
-                }
-            };
-            return Poll::Ready(news);
+            if let Some(news) = self.take(received) {
+                return Poll::Ready(news);
+            }
         }
+    }
+
+    /// What was received, as news; `None` when nothing was.
+    fn take(&mut self, received: io::Result<(Option<Notice>, Option<OwnedFd>)>) -> Option<News> {
+        match received {
+            Ok((Some(Notice::Socket), descriptor)) => return Some(News::Socket(descriptor)),
+            Ok((Some(Notice::Ended { process, exit }), _)) => self.ended(process, exit.into()),
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
+                return None;
+            }
+            Ok((None, _)) | Err(_) => self.vanish(),
+        }
+        Some(News::Ended)
     }
 
     fn ended(&mut self, process: Process, exit: Exit) {
