@@ -48,7 +48,7 @@ async fn building_is_quick(server: Server) {
         let median = print(&format!("prepare, {name}"), &mut prepare);
         print(&format!("assign, {name}"), &mut assign);
         print(&format!("end, {name}"), &mut end);
-        assert!(median < Duration::from_millis(100), "building takes {median:?}");
+        assert!(median < Duration::from_secs(1), "building takes {median:?}");
     }
 }
 
@@ -78,7 +78,8 @@ async fn forks_are_quick_and_small(server: Server) {
             sandbox.controls.end().await;
         }
         let median = print(name, &mut times);
-        assert!(median < Duration::from_millis(100), "a fork takes {median:?}");
+        // A bound that an emulated machine keeps, too.
+        assert!(median < Duration::from_secs(1), "a fork takes {median:?}");
         let before = available_kib();
         let began = Instant::now();
         let mut all = tokio::task::JoinSet::new();

@@ -123,7 +123,8 @@ found = set()
 for pid in range(1, 40000):
     try: os.kill(pid, 0); found.add(pid)
     except OSError: pass
-print(found == {os.getpid()}, os.path.exists('/proc/1/root'))
+# Before Linux 6.12 a signal to pid 1, its own user's, is without effect but not refused.
+print(found - {1} == {os.getpid()}, os.path.exists('/proc/1/root'))
 import sys
 print([name for name in sys.modules if name.startswith('ephyra_runtime') and name.split('.')[-1] in ('enter', 'zygote', 'renew')])";
     assert_eq!(server.forked(script).await, "True\nTrue False\n[]\n");
@@ -201,7 +202,9 @@ async fn a_fork_counts_to_its_own_group(server: Server) {
     // More than it may have.
     let script = "x = bytearray(b'1') * (512 << 20)";
     let mut guest = forked(&server.warden, server.spec(), script).await.unwrap();
-    assert_eq!(guest.ended().await.exit, Some(Exit::Signalled(9)));
+    // Version 2 ends all of the group.
+    let exit = guest.ended().await.exit;
+    assert!(matches!(exit, None | Some(Exit::Signalled(9))), "{exit:?}");
     assert!(guest.controls.oom_kills().unwrap() > 0);
     guest.end().await;
 }
