@@ -28,6 +28,11 @@ pub(crate) struct Options {
     time_limit: u64,
 }
 
+/// The version of the interfaces that the component's compiler knows.
+const INTERFACES: &str = "0.2.3";
+/// The last wasmtime that the compiler of this repository builds.
+const WASMTIME: &str = "48.0.8";
+
 /// What is installed, and how.
 struct Step {
     name: &'static str,
@@ -72,11 +77,12 @@ const STEPS: [Step; 9] = [
     Step {
         name: "a component for wasmtime serve (npm: jco)",
         install: |folder, limit| {
-            npm(
-                folder,
-                limit,
-                &["@bytecodealliance/jco", "@bytecodealliance/componentize-js"],
-            )?;
+            npm(folder, limit, &["@bytecodealliance/jco"])?;
+            let versions = [
+                "@bytecodealliance/jco@1.10.2",
+                "@bytecodealliance/componentize-js@0.18.2",
+            ];
+            npm_into(folder, limit, "jco", &versions)?;
             component(folder, limit)
         },
     },
@@ -86,6 +92,8 @@ const STEPS: [Step; 9] = [
             let what = [
                 "install",
                 "wasmtime-cli",
+                "--version",
+                WASMTIME,
                 "--locked",
                 "--root",
                 "cargo",
@@ -156,10 +164,14 @@ fn run(folder: &Path, limit: Duration, program: &str, arguments: &[&str]) -> Res
 }
 
 fn npm(folder: &Path, limit: Duration, packages: &[&str]) -> Result<()> {
+    npm_into(folder, limit, "npm", packages)
+}
+
+fn npm_into(folder: &Path, limit: Duration, prefix: &str, packages: &[&str]) -> Result<()> {
     let what = [
         "install",
         "--prefix",
-        "npm",
+        prefix,
         "--no-audit",
         "--no-fund",
         "--loglevel",
@@ -181,38 +193,36 @@ fn go(folder: &Path, limit: Duration, program: &str) -> Result<()> {
     Ok(())
 }
 
-/// A component of the world wasi:http/proxy, made from JavaScript.
+/// A component that answers HTTP, made from JavaScript. The compiler is of the last version that knows this way; the
+/// interfaces' texts come with a newer one.
 fn component(folder: &Path, limit: Duration) -> Result<()> {
-    let types = folder.join("npm/node_modules/@bytecodealliance/jco/lib/wit");
-    let wit = folder.join("files/wit");
-    fs::create_dir_all(&wit)?;
-    fs::write(
-        wit.join("world.wit"),
-        "package bench:bare;\nworld bare { include wasi:http/proxy@0.2.3; }\n",
-    )?;
-    if types.exists() && !wit.join("deps").exists() {
-        run(
-            folder,
-            limit,
-            "cp",
-            &[
-                "-r",
-                &types.display().to_string(),
-                &wit.join("deps").display().to_string(),
-            ],
-        )?;
+    let newest = folder.join("npm/node_modules/@bytecodealliance/jco/lib/wit/builtin");
+    let texts = fs::read_dir(&newest)?
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| path.join("wasi-http").exists() && path.to_string_lossy().contains("/0.2."))
+        .max()
+        .with_context(|| format!("{} has no wasi:http", newest.display()))?;
+    let version = texts.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let mut wit = format!("package bench:bare;\nworld bare {{ export wasi:http/incoming-handler@{version}; }}\n");
+    for entry in fs::read_dir(&texts)? {
+        let text = fs::read_to_string(entry?.path().join("package.wit"))?;
+        // A file may hold several packages, each in braces.
+        let start = text.find("\npackage ").map_or(0, |newline| newline + 1);
+        let end = start + text[start..].find(';').context("a package has a name")?;
+        wit += &format!("{} {{\n{}{}\n}}\n", &text[start..end], &text[..start], &text[end + 1..]);
     }
+    fs::write(folder.join("files/bare.wit"), wit.replace(&version, INTERFACES))?;
     let what = [
         "componentize",
         "files/component.js",
         "--wit",
-        "files/wit",
+        "files/bare.wit",
         "--world-name",
         "bare",
         "-o",
         "component.wasm",
     ];
-    run(folder, limit, "npm/node_modules/.bin/jco", &what)
+    run(folder, limit, "jco/node_modules/.bin/jco", &what)
 }
 
 fn containers(folder: &Path, limit: Duration) -> Result<()> {
