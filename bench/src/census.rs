@@ -105,8 +105,17 @@ impl Family {
     /// The CPU time that each process but the warden and the server has used so far.
     pub(crate) fn guest_cpu(&self) -> Result<HashMap<i32, Duration>> {
         let own = self.own()?;
-        let guests = self.members.iter().filter(|pid| !own.contains(pid));
-        Ok(guests.filter_map(|pid| Some((*pid, cpu_of(*pid)?))).collect())
+        let mut all = self.cpu();
+        all.retain(|pid, _| !own.contains(pid));
+        Ok(all)
+    }
+
+    /// The CPU time that each process has used so far.
+    pub(crate) fn cpu(&self) -> HashMap<i32, Duration> {
+        self.members
+            .iter()
+            .filter_map(|pid| Some((*pid, cpu_of(*pid)?)))
+            .collect()
     }
 
     pub(crate) fn leftovers(&self) -> Result<Leftovers> {

@@ -85,6 +85,9 @@ struct RunOptions {
     /// Measure this runtime of its language, such as python3.12; comma-separated
     #[arg(long, value_name = "RUNTIME", value_delimiter = ',')]
     runtimes: Vec<String>,
+    /// Measure these languages alone, such as python,node,java,bootstrap,wasm; comma-separated
+    #[arg(long, value_name = "LANGUAGE", value_delimiter = ',')]
+    languages: Vec<String>,
     /// One more argument for `ephyra serve`; may be given again
     #[arg(long, value_name = "ARG", allow_hyphen_values = true)]
     serve_arg: Vec<String>,
@@ -158,8 +161,10 @@ fn main() -> ExitCode {
 fn run(options: &RunOptions) -> Result<bool> {
     stop::watch(Duration::from_secs(options.time_limit))?;
     let program = Program::new(&options.ephyra, options.serve_arg.clone())?;
+    let mut languages = Languages::find(&program.executable, &options.serve_arg, &options.runtimes)?;
+    languages.keep(&options.languages)?;
     let bench = Bench {
-        languages: Languages::find(&program.executable, &options.serve_arg, &options.runtimes)?,
+        languages,
         program,
         is_quick: options.quick,
     };

@@ -19,6 +19,10 @@ pub(crate) const ACCESS_KEY: &str = "AKIABENCHBENCHBENCH0";
 pub(crate) const SECRET_KEY: &str = "a-secret-that-lives-as-long-as-one-benchmark";
 /// How long it may take until it serves.
 const START_TIME: Duration = Duration::from_secs(30);
+/// How long what it does by itself after its start may take, how that is watched, and how often nothing is to be seen.
+const SETTLE_TIME: Duration = Duration::from_secs(60);
+const WINDOW: Duration = Duration::from_millis(100);
+const QUIET_WINDOWS: usize = 4;
 /// How long it may take until it has ended; a thousand environments take their time.
 const STOP_TIME: Duration = Duration::from_secs(60);
 
@@ -75,12 +79,14 @@ impl Program {
             Ok(answered.is_ok_and(|(reply, _)| reply.status == 200))
         })
         .with_context(|| process.last_words())?;
-        Ok(Server {
+        let server = Server {
             address,
             started_in: start.elapsed(),
             process,
             folder,
-        })
+        };
+        server.until_settled()?;
+        Ok(server)
     }
 }
 
@@ -104,6 +110,24 @@ impl Server {
             self.process.last_words()
         );
         Ok(self.folder)
+    }
+
+    /// Waits until it and its guests have nothing more to do by themselves: on a new folder it compiles what its
+    /// runtimes boot from, once, which takes all processors for some seconds.
+    fn until_settled(&self) -> Result<()> {
+        let mut seen = self.family()?.cpu();
+        let mut quiet = 0;
+        stop::until("quiet after the server's start", SETTLE_TIME, || {
+            stop::pause(WINDOW)?;
+            let now = self.family()?.cpu();
+            let used = now
+                .iter()
+                .map(|(pid, cpu)| *cpu - seen.get(pid).copied().unwrap_or_default().min(*cpu));
+            let is_quiet = used.sum::<Duration>() < WINDOW / 20;
+            quiet = if is_quiet { quiet + 1 } else { 0 };
+            seen = now;
+            Ok(quiet >= QUIET_WINDOWS)
+        })
     }
 
     /// Its processes, and the guests.

@@ -147,6 +147,20 @@ impl Languages {
         })
     }
 
+    /// Only these are measured, by their names; all of them when there are none.
+    pub(crate) fn keep(&mut self, names: &[String]) -> Result<()> {
+        for name in names {
+            if !self.runtimes.iter().any(|(language, _)| language.name() == name) {
+                bail!("the program under test has nothing for {name}");
+            }
+        }
+        if !names.is_empty() {
+            self.runtimes
+                .retain(|(language, _)| names.iter().any(|name| name == language.name()));
+        }
+        Ok(())
+    }
+
     /// The runtime of a language, when there is one.
     pub(crate) fn of(&self, language: Language) -> Option<&Runtime> {
         self.runtimes
