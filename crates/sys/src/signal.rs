@@ -4,6 +4,7 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::ptr;
+use std::time::Duration;
 
 use rustix::process::Signal;
 
@@ -65,6 +66,29 @@ pub fn unblock() -> io::Result<()> {
     let set = set_of(&[]);
     // SAFETY: the set is initialised and lives through the call; the old mask is not asked for.
     check(unsafe { libc::sigprocmask(libc::SIG_SETMASK, &raw const set, ptr::null_mut()) }).map(drop)
+}
+
+/// Has the kernel end this process (by SIGALRM) when it has not ended within `time`, to the microsecond, whatever it waits
+/// for then.
+pub fn end_within(time: Duration) -> io::Result<()> {
+    // SAFETY: SIG_DFL installs no handler, so no code of ours can run at a bad moment.
+    if unsafe { libc::signal(libc::SIGALRM, libc::SIG_DFL) } == libc::SIG_ERR {
+        return Err(io::Error::last_os_error());
+    }
+    let set = set_of(&[Signal::ALARM]);
+    // SAFETY: the set is initialised and lives through the call; the old mask is not asked for.
+    check(unsafe { libc::sigprocmask(libc::SIG_UNBLOCK, &raw const set, ptr::null_mut()) })?;
+    let zero = libc::timeval { tv_sec: 0, tv_usec: 0 };
+    let time = libc::itimerval {
+        it_interval: zero,
+        it_value: libc::timeval {
+            tv_sec: time.as_secs().try_into().map_err(io::Error::other)?,
+            // Nothing at all would stop the timer.
+            tv_usec: time.subsec_micros().max(1).into(),
+        },
+    };
+    // SAFETY: the time is initialised and lives through the call; the old one is not asked for.
+    check(unsafe { libc::setitimer(libc::ITIMER_REAL, &raw const time, ptr::null_mut()) }).map(drop)
 }
 
 fn set_of(signals: &[Signal]) -> libc::sigset_t {

@@ -495,8 +495,12 @@ impl State {
         Ok(())
     }
 
-    /// Kills everything and removes every group. What does not go in time is named, and swept by the next start.
+    /// Kills everything and removes every group. What does not go in time is named, and swept by the next start. Whatever
+    /// is waited for here, the kernel ends this process when it takes twice the time.
     fn end_all(&mut self) {
+        if let Err(error) = ephyra_sys::signal::end_within(END * 2) {
+            tracing::warn!(%error, "the warden's end has no bound");
+        }
         self.replies.clear();
         self.parts.zygotes.end();
         let end = Instant::now() + END;

@@ -20,6 +20,7 @@ pub(crate) fn run(tally: &mut Tally, before: &std::collections::BTreeSet<String>
     tally.case("a_second_signal_does_not_wait", a_second_signal);
     tally.case("a_server_that_does_not_drain_is_killed", a_server_that_does_not_drain);
     tally.case("a_killed_server_takes_all_with_it", a_killed_server);
+    tally.case("an_end_that_hangs_is_cut_short", cut_short);
     tally.case("a_killed_warden_takes_all_with_it_and_is_swept", a_killed_warden);
     tally.case("a_data_folder_is_used_once", used_once);
     tally.case("without_a_disk_tmp_is_in_memory", in_memory);
@@ -161,6 +162,18 @@ fn a_killed_server() {
     assert_eq!(platform_processes(), []);
     assert_eq!(groups(), Default::default());
     eventually("no loop device is left", || loops().is_empty());
+}
+
+fn cut_short() {
+    let hangs = ephyra_sys::clone::fork(|| {
+        ephyra_sys::signal::end_within(std::time::Duration::from_millis(20)).unwrap();
+        let (reader, _writer) = rustix::pipe::pipe().unwrap();
+        let never = File::from(reader).read(&mut [0]);
+        i32::from(never.is_ok())
+    });
+    let status = rustix::process::waitpid(Some(hangs.unwrap()), rustix::process::WaitOptions::empty());
+    let signal = status.unwrap().and_then(|(_, status)| status.terminating_signal());
+    assert_eq!(signal, Some(Signal::ALARM.as_raw()));
 }
 
 fn a_killed_warden() {
