@@ -10,6 +10,7 @@ use ephyra_core::arn::Place;
 use ephyra_core::compute::{Accept, AcceptError, AcceptedEvent, Invoke, ProvisionedStatus, SnapStartError, Steer};
 use ephyra_core::id::{FunctionName, RequestId, RevisionId};
 use ephyra_core::invocation::{Invocation, InvokeError, Measures, Outcome, StreamPart};
+use ephyra_core::prepare::{Prepare, PrepareError};
 use ephyra_core::revision::Revision;
 use ephyra_store::clock::ManualClock;
 use ephyra_store::files::FileBlobs;
@@ -35,6 +36,8 @@ pub(crate) struct World {
     pub snap_started: Mutex<HashMap<RevisionId, bool>>,
     /// What becomes of every template; the default is well.
     pub snap_start: Mutex<Result<(), SnapStartError>>,
+    /// What becomes of every revision that is prepared; the default is well.
+    pub prepared: Mutex<Result<(), PrepareError>>,
     /// What every invocation ends with; the default is an echo.
     pub outcome: Mutex<Option<Result<Outcome, InvokeError>>>,
     /// Parts that every streamed invocation sends.
@@ -53,6 +56,7 @@ impl Default for World {
             retired: Mutex::default(),
             snap_started: Mutex::default(),
             snap_start: Mutex::new(Ok(())),
+            prepared: Mutex::new(Ok(())),
             outcome: Mutex::default(),
             parts: Mutex::default(),
             dice: Mutex::default(),
@@ -129,6 +133,13 @@ impl Steer for World {
     }
 }
 
+impl Prepare for World {
+    fn prepare(&self, _: Arc<Revision>) -> BoxFuture<'static, Result<(), PrepareError>> {
+        let outcome = self.prepared.lock().clone();
+        Box::pin(async move { outcome })
+    }
+}
+
 /// An answer with its body read.
 #[derive(Debug)]
 pub(crate) struct Answer {
@@ -186,6 +197,7 @@ impl Harness {
             invoke: world.clone(),
             accept: world.clone(),
             steer: world.clone(),
+            prepare: world.clone(),
             clock,
             presign: Arc::new(|path, _| format!("http://127.0.0.1:4566{path}?signed")),
             dice: Arc::new(move || dice.dice.lock().pop().unwrap_or_default()),

@@ -11,6 +11,7 @@ use ephyra_core::compute::{Accept, Invoke, Steer};
 use ephyra_core::digest::Digest;
 use ephyra_core::id::{FunctionName, Qualifier, RevisionId, Version};
 use ephyra_core::limits;
+use ephyra_core::prepare::{Prepare, PrepareError};
 use ephyra_core::revision::Revision;
 use ephyra_store::clock::Clock;
 use ephyra_store::{Blobs, StoreError, Table};
@@ -66,6 +67,8 @@ pub struct Dependencies {
     pub accept: Arc<dyn Accept>,
     /// Is told what was decided.
     pub steer: Arc<dyn Steer>,
+    /// Makes what a revision needs before it can run.
+    pub prepare: Arc<dyn Prepare>,
     /// Tells the time.
     pub clock: Arc<dyn Clock>,
     /// Makes a URL that serves a GET of this path, percent-encoded and without host, for so long without further
@@ -358,7 +361,7 @@ impl Lambda {
             return Ok(());
         };
         let seen = seen.record.latest;
-        let synced = inner.depot.sync(seen.code.digest).await;
+        let made = self.make_usable(name, &seen).await;
         let _turn = inner.turn(name.as_str()).await;
         let Some(mut function) = inner.ledger.function(name).await? else {
             return Ok(());
@@ -367,20 +370,16 @@ impl Lambda {
             // Deleted and made again meanwhile: not what was synced, and settled by another.
             return Ok(());
         }
-        let reason = "The package could not be written to disk.";
-        if let Err(failure) = &synced {
-            tracing::error!(function = %name, error = failure as &dyn std::error::Error, "a package is not durable");
-        }
-        let end = |version: &mut VersionRecord| match &synced {
+        let end = |version: &mut VersionRecord| match &made {
             Ok(()) => version.settle(),
-            Err(_) => version.fail(reason),
+            Err((code, reason)) => version.fail(code, reason),
         };
         // The only version that can be under way with the change is the last.
         if let Some(number) = Some(function.record.last_version).filter(|number| *number > 0)
             && let Some(mut version) = inner.ledger.version(name, number).await?
             && version.record.is_unsettled()
         {
-            if version.record.awaits_template() && synced.is_ok() {
+            if version.record.awaits_template() && made.is_ok() {
                 self.make_template_later(name, version.record.version);
             } else {
                 end(&mut version.record);
@@ -393,6 +392,24 @@ impl Lambda {
         }
         inner.cache.forget(name.as_str());
         Ok(())
+    }
+
+    /// Makes a version's code durable, and of it what its runtime needs. An error is AWS's code and the reason.
+    async fn make_usable(&self, name: &FunctionName, version: &VersionRecord) -> Result<(), (&'static str, String)> {
+        let inner = &self.inner;
+        if let Err(failure) = inner.depot.sync(version.code.digest).await {
+            tracing::error!(function = %name, error = &failure as &dyn std::error::Error, "a package is not durable");
+            return Err(("InternalError", "The package could not be written to disk.".to_owned()));
+        }
+        let revision = Arc::new(version.to_revision(name, inner.place()));
+        match inner.deps.prepare.prepare(revision).await {
+            Ok(()) => Ok(()),
+            Err(PrepareError::Rejected(reason)) => Err(("InvalidZipFileException", reason)),
+            Err(PrepareError::Failed(reason)) => {
+                tracing::error!(function = %name, reason, "a function could not be prepared");
+                Err(("InternalError", reason))
+            }
+        }
     }
 
     /// Tells the scheduler how many environments of a version are to be kept started.

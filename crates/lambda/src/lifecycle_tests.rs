@@ -1,5 +1,6 @@
 //! The life of a function, as its callers see it.
 
+use ephyra_core::prepare::PrepareError;
 use serde_json::json;
 
 use crate::harness::{Harness, base64, create, until, zip};
@@ -397,4 +398,55 @@ async fn a_lost_package_does_not_keep_the_others_from_starting() {
     harness.settled("lost").await;
     let folder = harness.lambda.inner.depot.folder(digest);
     assert!(folder.join("app.py").is_file());
+}
+
+#[tokio::test]
+async fn what_cannot_be_prepared_fails_with_its_reason() {
+    let harness = Harness::new().await;
+    let configuration = "/2015-03-31/functions/f/configuration";
+    let rejected = || {
+        Err(PrepareError::Rejected(
+            "The module cannot be run: it is empty".to_owned(),
+        ))
+    };
+    *harness.world.prepared.lock() = rejected();
+    harness.post(FUNCTIONS, create("f")).await;
+    let mut config = harness.get(configuration).await.json();
+    while config["State"] == "Pending" {
+        tokio::task::yield_now().await;
+        config = harness.get(configuration).await.json();
+    }
+    assert_eq!(
+        (&config["State"], &config["StateReasonCode"], &config["StateReason"]),
+        (
+            &json!("Failed"),
+            &json!("InvalidZipFileException"),
+            &json!("The module cannot be run: it is empty")
+        )
+    );
+    let refused = harness.post("/2015-03-31/functions/f/invocations", json!({})).await;
+    assert_eq!(refused.status, 409);
+    assert!(
+        refused.error().1.ends_with("in the following state: Failed"),
+        "{:?}",
+        refused.error()
+    );
+
+    // Another package may do better, and a later one worse.
+    *harness.world.prepared.lock() = Ok(());
+    let code = |content: &str| json!({ "ZipFile": base64(&zip(content)) });
+    harness.put("/2015-03-31/functions/f/code", code("better")).await;
+    harness.settled("f").await;
+    *harness.world.prepared.lock() = rejected();
+    harness.put("/2015-03-31/functions/f/code", code("worse")).await;
+    let mut config = harness.get(configuration).await.json();
+    while config["LastUpdateStatus"] == "InProgress" {
+        tokio::task::yield_now().await;
+        config = harness.get(configuration).await.json();
+    }
+    assert_eq!(
+        (&config["State"], &config["LastUpdateStatus"]),
+        (&json!("Active"), &json!("Failed"))
+    );
+    assert_eq!(config["LastUpdateStatusReasonCode"], "InvalidZipFileException");
 }

@@ -56,6 +56,9 @@ const NEWER: &[&str] = &[
     "java17.al2023",
 ];
 
+/// Runtimes that AWS does not have.
+const OURS: &[&str] = &["wasm"];
+
 /// Runtimes that functions may no longer have. Layers may still name them.
 #[rustfmt::skip]
 const BLOCKED: &[&str] = &[
@@ -107,7 +110,7 @@ pub(crate) fn is_known_to_layers(runtime: &str) -> bool {
 }
 
 fn is_known(runtime: &str) -> bool {
-    NAMED_IN_MESSAGES.contains(&runtime) || NEWER.contains(&runtime)
+    NAMED_IN_MESSAGES.contains(&runtime) || NEWER.contains(&runtime) || OURS.contains(&runtime)
 }
 
 #[cfg(test)]

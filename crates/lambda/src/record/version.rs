@@ -100,7 +100,7 @@ pub(crate) struct VersionRecord {
     pub revision_id: RequestId,
     pub modified_ms: i64,
     pub state: State,
-    /// `StateReasonCode` of a version that failed; `InternalError` when absent.
+    /// `StateReasonCode` or `LastUpdateStatusReasonCode` of what failed; `InternalError` when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure_code: Option<String>,
     /// Absent until the version was active once.
@@ -184,7 +184,8 @@ impl VersionRecord {
     }
 
     /// Ends what is under way, badly.
-    pub(crate) fn fail(&mut self, reason: &str) {
+    pub(crate) fn fail(&mut self, code: &str, reason: &str) {
+        self.failure_code = Some(code.to_owned());
         if self.state == State::Pending {
             self.state = State::Failed(reason.to_owned());
         } else {
@@ -246,7 +247,8 @@ impl VersionRecord {
             Some(Update::Failed(reason)) => {
                 set("LastUpdateStatus", json!("Failed"));
                 set("LastUpdateStatusReason", json!(reason));
-                set("LastUpdateStatusReasonCode", json!("InternalError"));
+                let code = self.failure_code.as_deref().unwrap_or("InternalError");
+                set("LastUpdateStatusReasonCode", json!(code));
             }
         }
         document
