@@ -58,6 +58,8 @@ pub(crate) struct Blueprint<'a> {
     pub(crate) base: Option<&'a OwnedFd>,
     /// The file system for /tmp.
     pub(crate) tmp: Tmp<'a>,
+    /// How many files may be open.
+    pub(crate) open_files: u64,
     /// The guest's user as the host sees it; also its group.
     pub(crate) host_uid: u32,
     /// The slot's user namespace, when one is used.

@@ -8,6 +8,7 @@ use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use ephyra_core::limits::OPEN_FILES;
 use serde::{Deserialize, Serialize};
 
 use ask::Answer;
@@ -18,6 +19,8 @@ const OLDEST_PYTHON_MINOR: u32 = 8;
 const OLDEST_NODE_MAJOR: u32 = 16;
 /// The oldest Java that is offered.
 const OLDEST_JAVA_MAJOR: u32 = 8;
+/// Where this program is in a sandbox of [`Kind::Wasm`].
+pub const OWN_PROGRAM: &str = "/var/runtime/ephyra";
 /// The most interpreters that are asked for their version.
 const CANDIDATES: usize = 64;
 
@@ -31,8 +34,20 @@ pub enum Kind {
     Node,
     /// The JVM of a JDK or a JRE.
     Java,
+    /// This program itself, which runs WebAssembly.
+    Wasm,
     /// An executable `bootstrap` that the function or a layer brings along.
     Provided,
+}
+
+impl Kind {
+    /// How many files may be open in a sandbox of it: as on Lambda, but where one process serves many functions.
+    pub(crate) const fn open_files(self) -> u64 {
+        match self {
+            Self::Wasm => 64 * OPEN_FILES,
+            Self::Python | Self::Node | Self::Java | Self::Provided => OPEN_FILES,
+        }
+    }
 }
 
 /// A runtime that functions can use on this machine.
@@ -43,7 +58,7 @@ pub struct Runtime {
     /// Its family.
     pub kind: Kind,
     /// The absolute path of the interpreter, the same outside and inside a sandbox. For [`Kind::Provided`],
-    /// `/var/task/bootstrap`.
+    /// `/var/task/bootstrap`; for [`Kind::Wasm`] where this program is inside.
     pub executable: PathBuf,
     /// Its version as it says itself, such as `3.13.0`; empty for [`Kind::Provided`].
     pub version: String,
@@ -62,6 +77,8 @@ pub struct Search {
     pub extra: Vec<PathBuf>,
     /// The user that interpreters are run as to ask for their version, where that user can reach them.
     pub uid: Option<u32>,
+    /// The version of what runs WebAssembly, when this program does.
+    pub wasm: Option<String>,
 }
 
 /// Finds the runtimes of this machine, sorted by family and version. Takes as long as the slowest interpreter takes
@@ -88,7 +105,17 @@ pub fn discover(search: &Search) -> Vec<Runtime> {
         );
         candidates.truncate(CANDIDATES);
     }
-    choose(ask::ask(candidates, search.uid), home.as_deref())
+    let mut runtimes = choose(ask::ask(candidates, search.uid), home.as_deref());
+    runtimes.extend(search.wasm.clone().map(|version| Runtime {
+        identifier: "wasm".to_owned(),
+        kind: Kind::Wasm,
+        executable: OWN_PROGRAM.into(),
+        version,
+        mounts: Vec::new(),
+        compiler: None,
+        has_zygote: false,
+    }));
+    runtimes
 }
 
 /// The folders that may hold interpreters, each once, in order of preference.

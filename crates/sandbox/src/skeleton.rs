@@ -12,7 +12,7 @@ use ephyra_sys::mount::{Restrictions, restrict};
 use rustix::fs::{CWD, FileType, Mode, makedev, mknodat};
 
 use crate::mount::{READ_ONLY, attach, attach_as_is, copy_of, new_file_system};
-use crate::runtimes::{Kind, Runtime};
+use crate::runtimes::{Kind, OWN_PROGRAM, Runtime};
 
 /// The guest's user and group as it sees itself, the numbers that Lambda has.
 pub(crate) const GUEST_UID: u32 = 993;
@@ -115,6 +115,13 @@ fn build_at(runtime: &Runtime, files: &RuntimeFiles, target: &Path, what: &mut S
     for (name, bytes) in files.get(&runtime.kind).into_iter().flatten() {
         at(name);
         write_below(&target.join("var/runtime"), name, bytes)?;
+    }
+    if runtime.kind == Kind::Wasm {
+        at("this program");
+        let program = std::env::current_exe()?;
+        let target = target.join(OWN_PROGRAM.trim_start_matches('/'));
+        File::create(&target)?;
+        attach(&copy_of(&program, false)?, READ_ONLY, false, &target)?;
     }
     at("the whole as read-only");
     restrict(root.as_fd(), Restrictions::READ_ONLY.and(Restrictions::NO_SETUID), true)

@@ -66,6 +66,8 @@ pub struct Options {
     pub files: RuntimeFiles,
     /// How the zygote of a runtime is started, where the runtime has one: its interpreter with a program of `files`.
     pub zygote: fn(&Runtime) -> Option<StartCommand>,
+    /// The version of what runs WebAssembly, when this program does: see [`Kind::Wasm`](crate::runtimes::Kind::Wasm).
+    pub wasm: Option<String>,
     /// The modules that zygotes import before their first fork.
     pub zygote_modules: Vec<String>,
     /// How many forks a zygote makes before it is replaced: they share its address layout and hash secret.
@@ -87,6 +89,7 @@ impl Options {
             runtime_paths: Vec::new(),
             files: RuntimeFiles::new(),
             zygote: |_| None,
+            wasm: None,
             zygote_modules: Vec::new(),
             zygote_forks: ZYGOTE_FORKS,
             weaker: BTreeSet::new(),
@@ -207,6 +210,7 @@ pub fn start(options: Options, serve: impl FnOnce(ServerSide) -> i32) -> Result<
     let search = Search {
         extra: options.runtime_paths.clone(),
         uid: Some(users.server()),
+        wasm: options.wasm.clone(),
     };
     let runtimes = discover(&search);
     let stage = stage::Stage::build(&data, &runtimes, &options.files)?;
@@ -242,7 +246,7 @@ pub fn start(options: Options, serve: impl FnOnce(ServerSide) -> i32) -> Result<
         most_forks: options.zygote_forks,
     };
     let zygotes = Zygotes::new(setting, side.runtimes.iter().map(options.zygote).collect());
-    let runtimes = side.runtimes.len();
+    let runtimes = side.runtimes.iter().map(|runtime| runtime.kind).collect();
     let pivots = pieces.contains(&Piece::PivotRoot);
     let mut parts = Some((socket, signals, groups, stage, folders, data, scratch));
     let forked = {

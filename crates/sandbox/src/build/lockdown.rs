@@ -16,7 +16,6 @@ use crate::isolation::Piece;
 use crate::protocol::Step;
 use crate::seccomp::Filter;
 use crate::skeleton::{GUEST_GID, GUEST_UID};
-use ephyra_core::limits::OPEN_FILES;
 use ephyra_sys::namespace::enter_user;
 
 /// The newest rights of landlock that are asked for; older kernels give fewer.
@@ -27,6 +26,7 @@ pub(super) struct Rights<'a> {
     pieces: &'a BTreeSet<Piece>,
     filter: &'a Filter,
     user_namespace: Option<BorrowedFd<'a>>,
+    open_files: u64,
     /// In the numbers of the user namespace.
     uid: u32,
     gid: u32,
@@ -52,6 +52,7 @@ impl<'a> Rights<'a> {
             pieces: blueprint.pieces,
             filter: blueprint.filter,
             user_namespace: blueprint.user_namespace,
+            open_files: blueprint.open_files,
             uid,
             gid,
         }
@@ -68,7 +69,7 @@ impl<'a> Rights<'a> {
         if let Some(namespace) = self.user_namespace {
             enter_user(namespace).at(Step::Identity)?;
         }
-        limits().at(Step::Privileges)?;
+        limits(self.open_files).at(Step::Privileges)?;
         become_user(self.uid, self.gid).at(Step::Identity)?;
         if uses(Piece::NoNewPrivileges) {
             rustix::thread::set_no_new_privs(true).at(Step::Privileges)?;
@@ -91,12 +92,12 @@ pub(crate) fn end_with_parent() -> rustix::io::Result<()> {
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
 }
 
-pub(crate) fn limits() -> rustix::io::Result<()> {
+pub(crate) fn limits(open_files: u64) -> rustix::io::Result<()> {
     let both = |value| Rlimit {
         current: Some(value),
         maximum: Some(value),
     };
-    rustix::process::setrlimit(Resource::Nofile, both(OPEN_FILES))?;
+    rustix::process::setrlimit(Resource::Nofile, both(open_files))?;
     rustix::process::setrlimit(Resource::Core, both(0))
 }
 

@@ -65,7 +65,7 @@ fn start(kind: Kind, executable: &Path, uid: Option<u32>) -> std::io::Result<Chi
         match kind {
             Kind::Node => command.args(["-e", NODE]),
             Kind::Java => command.args(["-XshowSettings:properties", "-version"]),
-            Kind::Python | Kind::Provided => command.args(["-I", "-S", "-c", PYTHON]),
+            Kind::Python | Kind::Wasm | Kind::Provided => command.args(["-I", "-S", "-c", PYTHON]),
         };
         command.env_clear().current_dir("/").stdin(Stdio::null());
         // Java says it on its standard error.

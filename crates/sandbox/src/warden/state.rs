@@ -33,6 +33,7 @@ use crate::cgroup::Limits;
 use crate::isolation::Piece;
 use crate::packet::{self, Received};
 use crate::protocol::{Reply, Request, Step};
+use crate::runtimes::Kind;
 use crate::seccomp::Filter;
 use crate::zygote::Zygotes;
 use ahead::{Chore, QUIET};
@@ -64,7 +65,7 @@ pub(super) struct Parts {
     pub(super) scratch: Option<Scratch>,
     pub(super) pieces: BTreeSet<Piece>,
     pub(super) filter: Filter,
-    pub(super) runtimes: usize,
+    pub(super) runtimes: Vec<Kind>,
     pub(super) drain: Duration,
 }
 

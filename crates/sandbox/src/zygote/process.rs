@@ -23,6 +23,7 @@ use crate::packet;
 use crate::seccomp::Filter;
 use crate::skeleton::make_folders;
 use crate::supervisor::StartCommand;
+use ephyra_core::limits::OPEN_FILES;
 
 /// The descriptor that a zygote finds its socket at.
 const SOCKET: i32 = 3;
@@ -111,7 +112,7 @@ pub(super) fn start(setting: &Setting, index: usize, command: &StartCommand, gro
             place(its_output.as_fd(), 1)?;
             place(its_output.as_fd(), 2)?;
             place(its_end.as_fd(), SOCKET)?;
-            limits()?;
+            limits(OPEN_FILES)?;
             if uses(Piece::OwnUsers) || !uses(Piece::UserNamespace) {
                 rustix::thread::set_thread_groups(&[])?;
             }

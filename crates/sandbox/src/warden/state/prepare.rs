@@ -88,7 +88,7 @@ impl State {
 
     /// Starts building a sandbox.
     fn begin(&mut self, prepare: &Prepare) -> Result<(), Refusal> {
-        prepare.validate(self.parts.runtimes).map_err(Refusal::of_request)?;
+        prepare.validate(self.parts.runtimes.len()).map_err(Refusal::of_request)?;
         if self.sandboxes.contains_key(&prepare.id) {
             return Err(Refusal::of_request("there is already a sandbox of this name"));
         }
@@ -181,7 +181,10 @@ impl State {
         };
         let target = parts.groups.clone_target(group).map_err(at(Step::Cgroup))?;
         let skeleton = parts.stage.skeletons.get(usize::from(prepare.runtime));
-        let skeleton = skeleton.ok_or_else(|| Refusal::of_request("there is no such runtime"))?;
+        let runtime = parts.runtimes.get(usize::from(prepare.runtime));
+        let (Some(skeleton), Some(runtime)) = (skeleton, runtime) else {
+            return Err(Refusal::of_request("there is no such runtime"));
+        };
         let blueprint = Blueprint {
             pieces: &parts.pieces,
             filter: &parts.filter,
@@ -190,6 +193,7 @@ impl State {
             mount_point: &parts.stage.mount_point,
             base: base.as_ref(),
             tmp,
+            open_files: runtime.open_files(),
             host_uid: slot.uid,
             user_namespace: slot.user_namespace.as_ref().map(AsFd::as_fd),
             network: slot.network.as_ref().map(Network::namespace),
