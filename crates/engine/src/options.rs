@@ -1,8 +1,10 @@
 //! What an operator decides about scheduling.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use ephyra_core::limits;
+use ephyra_core::revision::Revision;
 
 /// The scheduler's limits and times.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,6 +14,8 @@ pub struct Options {
     /// What all environments together may reserve of the machine's memory, in MB (of 1,048,576 bytes). A revision
     /// that needs more than this alone is refused.
     pub memory_mb: u64,
+    /// Runtimes whose environments reserve nothing, as they share a process with a limit of its own.
+    pub sharing: BTreeSet<String>,
     /// How long an environment stays idle before it is ended, when nothing better is known.
     pub keep_alive: Duration,
     /// Whether the last environment of a function is kept by what is known of the times between its calls, and ended
@@ -49,6 +53,7 @@ impl Default for Options {
         Self {
             account_concurrency: limits::ACCOUNT_CONCURRENCY,
             memory_mb: 1024,
+            sharing: BTreeSet::new(),
             keep_alive: Duration::from_secs(600),
             is_adaptive: true,
             freeze_after: Duration::from_millis(50),
@@ -60,6 +65,17 @@ impl Default for Options {
             patience: Duration::from_millis(5),
             yield_after: Duration::from_millis(500),
             drain_timeout: Duration::from_secs(20),
+        }
+    }
+}
+
+impl Options {
+    /// What an environment of a revision reserves, in MB.
+    pub(crate) fn reserved_mb(&self, revision: &Revision) -> u64 {
+        if self.sharing.contains(&revision.runtime) {
+            0
+        } else {
+            revision.memory_mb.into()
         }
     }
 }

@@ -125,7 +125,7 @@ impl Scheduler {
                 pool.is_in_background = false;
                 continue;
             };
-            let memory_mb = u64::from(pool.revision.memory_mb);
+            let memory_mb = self.options.reserved_mb(&pool.revision);
             let limit_mb = self.options.memory_mb;
             let free_mb = limit_mb.saturating_sub(self.reserved_mb);
             let has_room = free_mb >= memory_mb + limit_mb / HEADROOM
@@ -133,7 +133,7 @@ impl Scheduler {
             if has_room {
                 pool.is_in_background = false;
                 pool.wants_prewarm = false;
-                let wanted = Wanted::ahead(&pool.revision, purpose);
+                let wanted = Wanted::ahead(&pool.revision, memory_mb, purpose);
                 self.start(wanted, now, effects);
             } else if purpose == Purpose::Prewarmed {
                 // Later is too late.
@@ -177,7 +177,7 @@ impl Scheduler {
     /// Makes a template at once, with an [`Effect::Template`] when it stands ready or cannot.
     pub(crate) fn first_template(&mut self, revision: &Arc<Revision>, now: Instant, effects: &mut Vec<Effect>) {
         let (phase, limit_mb) = (self.phase, self.options.memory_mb);
-        let needs_mb = u64::from(revision.memory_mb);
+        let needs_mb = self.options.reserved_mb(revision);
         let pool = self.pool_mut(revision);
         let id = revision.id;
         let outcome = if pool.is_retiring || phase != Phase::Serving {

@@ -29,10 +29,10 @@ pub(super) struct Wanted {
 
 impl Wanted {
     /// One environment for which nobody waits.
-    pub(super) fn ahead(revision: &Revision, purpose: Purpose) -> Self {
+    pub(super) const fn ahead(revision: &Revision, memory_mb: u64, purpose: Purpose) -> Self {
         Self {
             revision: revision.id,
-            memory_mb: u64::from(revision.memory_mb),
+            memory_mb,
             count: 1,
             purpose,
             since: None,
@@ -49,7 +49,7 @@ impl Scheduler {
         }
         let wanted = |purpose, count, since| Wanted {
             revision: pool.revision.id,
-            memory_mb: u64::from(pool.revision.memory_mb),
+            memory_mb: self.options.reserved_mb(&pool.revision),
             count,
             purpose,
             since,
@@ -194,7 +194,8 @@ impl Scheduler {
             .iter()
             .filter(|(_, environment)| environment.purpose != Purpose::Provisioned)
             .filter_map(|(slot, environment)| match environment.stage {
-                Stage::Idle { since, .. } => Some((since, *slot, environment.memory_mb)),
+                // To end what reserves nothing would help nobody.
+                Stage::Idle { since, .. } if environment.memory_mb > 0 => Some((since, *slot, environment.memory_mb)),
                 _ => None,
             })
             .collect();
@@ -261,7 +262,7 @@ impl Scheduler {
             .flat_map(|function| &function.pools);
         pools
             .filter_map(|revision| self.pools.get(revision))
-            .map(|pool| u64::from(pool.counts.live()) * u64::from(pool.revision.memory_mb))
+            .map(|pool| u64::from(pool.counts.live()) * self.options.reserved_mb(&pool.revision))
             .sum()
     }
 

@@ -26,7 +26,7 @@ impl Scheduler {
         if self.phase != Phase::Serving {
             return Err(Refusal::Draining);
         }
-        let needs_mb = u64::from(revision.memory_mb);
+        let needs_mb = self.options.reserved_mb(revision);
         if needs_mb > self.options.memory_mb {
             let limit_mb = self.options.memory_mb;
             return Err(Refusal::TooLarge { needs_mb, limit_mb });

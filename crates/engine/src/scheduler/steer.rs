@@ -23,16 +23,17 @@ impl Scheduler {
         effects: &mut Vec<Effect>,
     ) {
         let limit_mb = self.options.memory_mb;
+        let each_mb = self.options.reserved_mb(revision);
         let pool = self.pool_mut(revision);
         let count = if pool.is_retiring { 0 } else { count };
         pool.failure = None;
         pool.retry_at = None;
         pool.setbacks = 0;
-        let needs_mb = u64::from(revision.memory_mb) * u64::from(count);
+        let needs_mb = each_mb * u64::from(count);
         if needs_mb > limit_mb {
             pool.failure = Some(format!(
                 "{count} environments of {} MB need {needs_mb} MB, and this machine gives {limit_mb} MB to environments",
-                revision.memory_mb
+                each_mb
             ));
         }
         self.recharge(revision.id, |_, provisioned| *provisioned = count);

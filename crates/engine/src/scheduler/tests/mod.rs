@@ -321,3 +321,25 @@ fn an_idle_environment_is_frozen_once_and_ended_after_its_keep_alive() {
     world.pass(Duration::from_millis(1));
     assert!(world.ending.contains(&slot));
 }
+
+#[test]
+fn what_shares_a_process_reserves_nothing_and_is_not_ended_to_make_room() {
+    let mut world = World::new(Options {
+        memory_mb: 256,
+        sharing: ["shared".to_owned()].into(),
+        ..options()
+    });
+    let shared = |name: &str| {
+        let mut revision = (*revision(name, 1024)).clone();
+        revision.runtime = "shared".to_owned();
+        Arc::new(revision)
+    };
+    let (one, two) = (shared("one"), shared("two"));
+    assert!(world.call(&one));
+    assert!(world.call(&two));
+    for name in ["a", "b", "c"] {
+        assert!(world.call(&revision(name, 128)));
+    }
+    // Those that reserve had to make room for each other.
+    assert!(!world.call(&one) && !world.call(&two));
+}
