@@ -13,6 +13,9 @@ mod output;
 mod project;
 mod serve;
 mod template;
+#[cfg(feature = "wasm")]
+mod wasm;
+mod wasm_roles;
 
 use std::process::ExitCode;
 
@@ -27,6 +30,10 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
 }
 
 fn main() -> ExitCode {
+    #[cfg(feature = "wasm")]
+    if let Some(code) = wasm::run_if_told_to() {
+        return code;
+    }
     let cli = cli::Cli::parse();
     let output = output::Output::new(cli.json);
     let result = match cli.command {

@@ -1,7 +1,7 @@
 //! File descriptors by number, for a process that is about to become another program.
 
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use crate::check;
 
@@ -52,4 +52,14 @@ pub fn raise(fd: OwnedFd, minimum: RawFd) -> io::Result<OwnedFd> {
         return Ok(fd);
     }
     Ok(rustix::io::fcntl_dupfd_cloexec(&fd, minimum)?)
+}
+
+/// Takes over a descriptor that this process was started with.
+///
+/// Once for each number, before any thread exists and before anything else is opened: then nobody else owns it.
+pub fn inherited(number: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: the call touches no memory, and tells whether the descriptor is open.
+    check(unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) })?;
+    // SAFETY: it is open, and by the caller's word nobody owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }

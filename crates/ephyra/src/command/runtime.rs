@@ -18,6 +18,7 @@ pub(crate) fn discover(runtime_path: &[PathBuf]) -> Vec<Runtime> {
     runtimes::discover(&Search {
         extra: runtime_path.to_vec(),
         uid: None,
+        wasm: crate::serve::wasm_version(),
     })
 }
 
@@ -36,6 +37,7 @@ fn starts(runtime: &Runtime) -> &'static str {
         _ if runtime.has_zygote => "forked from a zygote",
         Kind::Python => "by execution (no _ctypes)",
         Kind::Node | Kind::Java => "booted ahead",
+        Kind::Wasm => "an instance for each call",
         Kind::Provided => "by execution",
     }
 }

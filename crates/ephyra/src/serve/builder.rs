@@ -57,7 +57,7 @@ impl Builder for WardenBuilder {
                 present: present.join(", "),
             });
         };
-        Ok(runtime_of(runtime))
+        runtime_of(runtime).ok_or_else(|| LaunchError::Sandbox(format!("{identifier} does not run in a guest")))
     }
 
     fn bootstrap(&self, revision: &Revision) -> Option<Bootstrap> {
@@ -86,20 +86,21 @@ impl Builder for WardenBuilder {
     }
 }
 
-/// A runtime of the warden's, in the guest room's words.
-pub(crate) fn runtime_of(runtime: &ephyra_sandbox::runtimes::Runtime) -> Runtime {
-    Runtime {
+/// A runtime of the warden's, in the guest room's words; `None` for one that is another room's.
+pub(crate) fn runtime_of(runtime: &ephyra_sandbox::runtimes::Runtime) -> Option<Runtime> {
+    Some(Runtime {
         identifier: runtime.identifier.clone(),
         kind: match runtime.kind {
             Kind::Python => RuntimeKind::Python,
             Kind::Node => RuntimeKind::Node,
             Kind::Java => RuntimeKind::Java,
+            Kind::Wasm => return None,
             Kind::Provided => RuntimeKind::Provided,
         },
         executable: runtime.executable.to_string_lossy().into_owned(),
         version: runtime.version.clone(),
         has_zygote: runtime.has_zygote,
-    }
+    })
 }
 
 /// The names of what is in a folder and is no folder; none when there is none. A name that is not UTF-8 cannot be

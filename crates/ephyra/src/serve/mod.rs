@@ -11,7 +11,9 @@ mod listeners;
 mod own;
 mod plain;
 mod platform;
+mod router;
 mod secret;
+mod wasm;
 
 use std::collections::BTreeSet;
 use std::process::ExitCode;
@@ -44,7 +46,8 @@ pub(crate) fn run(options: cli::Serve) -> anyhow::Result<ExitCode> {
         uid_base: options.uid_base,
         runtime_paths: options.runtime_path.clone(),
         files: runtime_files(),
-        zygote: |runtime| ephyra_guest::start::zygote(&builder::runtime_of(runtime)),
+        zygote: |runtime| ephyra_guest::start::zygote(&builder::runtime_of(runtime)?),
+        wasm: wasm::version(),
         zygote_modules: ephyra_guest::start::ZYGOTE_MODULES
             .iter()
             .map(|name| (*name).to_owned())
@@ -58,6 +61,8 @@ pub(crate) fn run(options: cli::Serve) -> anyhow::Result<ExitCode> {
     })?;
     Ok(ExitCode::from(u8::try_from(status).unwrap_or(1)))
 }
+
+pub(crate) use wasm::version as wasm_version;
 
 /// What the runtimes need in `/var/runtime`.
 fn runtime_files() -> RuntimeFiles {

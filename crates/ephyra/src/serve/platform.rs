@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 use anyhow::Context as _;
 use ephyra_core::arn::Place;
 use ephyra_core::id::RequestId;
+use ephyra_core::limits;
 use ephyra_engine::Engine;
 use ephyra_events::{Counted, Events, EventsOptions};
 use ephyra_lambda::{Dependencies, Lambda};
@@ -29,7 +30,9 @@ use super::credentials::Root;
 use super::doorway::Doorway;
 use super::own::Own;
 use super::plain::PlainPages;
+use super::router::Router;
 use super::secret::Sealed;
+use super::wasm;
 use crate::cli;
 
 /// Threads for what blocks: file reads, unpacking.
@@ -38,6 +41,8 @@ const BLOCKING_THREADS: usize = 16;
 const POOL_COUNT: usize = 256;
 /// The memory of the functions that the first of these are for, in MB: Lambda's default.
 const EXPECTED_MEMORY_MB: u32 = 128;
+/// What the host process of WebAssembly functions may use at least, in MB.
+const WASM_MB: u64 = 512;
 /// What is left for answers that are on their way when all invocations have ended.
 const LAST_ANSWERS: Duration = Duration::from_secs(2);
 
@@ -85,6 +90,7 @@ async fn serve(
     let logs = Arc::new(LogStore::open(&data, log_options)?);
 
     let warden = Warden::connect(side.socket, side.runtimes)?;
+    let wasm = wasm::open(&warden, &data, logs.clone(), wasm_memory_mb(&options)?)?;
     let builder = Arc::new(WardenBuilder::new(warden, &data));
     let expected: Vec<_> = builder
         .expected()
@@ -93,7 +99,8 @@ async fn serve(
         .collect();
     let launcher = ephyra_guest::Launcher::new(builder, logs.clone()).with_pool(pool_limits(&options)?, &expected);
     let launcher = Arc::new(launcher);
-    let engine = Engine::new(engine_options(&options)?, launcher.clone(), usage);
+    let router = Arc::new(Router::new(launcher.clone(), wasm.clone()));
+    let engine = Engine::new(engine_options(&options)?, router.clone(), usage);
 
     let place = Place {
         region: options.region.clone(),
@@ -117,6 +124,7 @@ async fn serve(
         invoke: Arc::new(engine.clone()),
         accept: doorway.clone(),
         steer: Arc::new(engine.clone()),
+        prepare: router,
         clock: Arc::clone(&clock),
         presign: presigner(&options, &root, address),
         dice: Arc::new(dice),
@@ -208,12 +216,20 @@ fn engine_options(options: &cli::Serve) -> anyhow::Result<ephyra_engine::Options
     Ok(ephyra_engine::Options {
         account_concurrency: options.concurrency,
         memory_mb,
+        sharing: [ephyra_wasm::RUNTIME.to_owned()].into(),
         keep_alive: options.keep_alive.time,
         is_adaptive: options.keep_alive.is_adaptive,
         queue_timeout: options.queue_timeout,
         drain_timeout: options.drain_timeout,
         ..ephyra_engine::Options::default()
     })
+}
+
+/// What the host process of WebAssembly functions may use: of a machine's memory a fifth is no environment's.
+fn wasm_memory_mb(options: &cli::Serve) -> anyhow::Result<u32> {
+    let memory_mb = engine_options(options)?.memory_mb / 5;
+    let memory_mb = memory_mb.clamp(WASM_MB, u64::from(*limits::MEMORY_MB.end()));
+    Ok(u32::try_from(memory_mb)?)
 }
 
 /// What environments that are held ready for no function yet may take.

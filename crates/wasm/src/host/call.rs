@@ -19,7 +19,7 @@ use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpView as _};
 
 use super::flow::{AnswerTooLarge, Kept, Output, Stream};
-use super::limits::Limits;
+use super::limits::{Budget, Limits};
 use super::program::{CoreGuest, Guest, NoRequests, Program};
 use crate::event::{self, Origin};
 use crate::message::{CallHead, Ended, Setting, bounded};
@@ -41,6 +41,8 @@ pub(crate) struct Calling {
     pub(crate) log: Arc<Stream>,
     /// Its answer, when that is streamed.
     pub(crate) answer: Arc<Stream>,
+    /// What all calls together may have of memory.
+    pub(crate) budget: Arc<Budget>,
     /// The most linear memory at once, in bytes.
     pub(crate) peak: Arc<AtomicU64>,
 }
@@ -85,7 +87,11 @@ impl Calling {
     }
 
     fn limits(&self) -> Limits {
-        Limits::new(self.setting.memory_bytes, Arc::clone(&self.peak))
+        Limits::new(
+            self.setting.memory_bytes,
+            Arc::clone(&self.budget),
+            Arc::clone(&self.peak),
+        )
     }
 
     fn context(&self) -> WasiCtxBuilder {
@@ -266,12 +272,9 @@ fn component_store(engine: &Engine, guest: Guest) -> Store<Guest> {
 
 /// What an error of an instance means.
 fn ending(error: &wasmtime::Error, limits: &Limits) -> Ended {
-    if let Some(I32Exit(status)) = error.downcast_ref::<I32Exit>() {
-        return if *status != 0 && limits.is_exhausted {
-            Ended::OutOfMemory
-        } else {
-            Ended::Exit(*status)
-        };
+    let exit = error.downcast_ref::<I32Exit>().map(|I32Exit(status)| *status);
+    if exit == Some(0) {
+        return Ended::Exit(0);
     }
     if error.is::<AnswerTooLarge>() {
         return Ended::TooLarge;
@@ -279,8 +282,15 @@ fn ending(error: &wasmtime::Error, limits: &Limits) -> Ended {
     if error.is::<PoolConcurrencyLimitError>() {
         return Ended::Busy(bounded(format!("{error:#}")));
     }
+    // A guest that did not get its memory may end in any way.
     if limits.is_exhausted {
         return Ended::OutOfMemory;
+    }
+    if limits.is_crowded {
+        return Ended::Busy("the memory for all WebAssembly functions together is in use".to_owned());
+    }
+    if let Some(status) = exit {
+        return Ended::Exit(status);
     }
     let name = match error.downcast_ref::<Trap>() {
         Some(trap) => format!("{trap:?}"),

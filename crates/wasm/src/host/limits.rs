@@ -5,24 +5,57 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use wasmtime::ResourceLimiter;
 
+/// What all calls of a host together may have.
+#[derive(Debug)]
+pub(crate) struct Budget {
+    bytes: u64,
+    used: AtomicU64,
+}
+
+impl Budget {
+    /// At most `bytes`.
+    pub(crate) const fn new(bytes: u64) -> Self {
+        let used = AtomicU64::new(0);
+        Self { bytes, used }
+    }
+
+    fn take(&self, bytes: u64) -> bool {
+        let taken = self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
+            used.checked_add(bytes).filter(|used| *used <= self.bytes)
+        });
+        taken.is_ok()
+    }
+}
+
 /// The linear memories of one call's instances together.
 #[derive(Debug)]
 pub(crate) struct Limits {
+    budget: Arc<Budget>,
     bytes: u64,
     used: u64,
     peak: Arc<AtomicU64>,
-    /// Whether more was asked for than there may be.
+    /// Whether more was asked for than the function has.
     pub(crate) is_exhausted: bool,
+    /// Whether more was asked for than the host has left.
+    pub(crate) is_crowded: bool,
+}
+
+impl Drop for Limits {
+    fn drop(&mut self) {
+        self.budget.used.fetch_sub(self.used, Ordering::Relaxed);
+    }
 }
 
 impl Limits {
     /// At most `bytes`; the most that is in use at once is told through `peak`, also when the call is broken off.
-    pub(crate) const fn new(bytes: u64, peak: Arc<AtomicU64>) -> Self {
+    pub(crate) const fn new(bytes: u64, budget: Arc<Budget>, peak: Arc<AtomicU64>) -> Self {
         Self {
+            budget,
             bytes,
             used: 0,
             peak,
             is_exhausted: false,
+            is_crowded: false,
         }
     }
 }
@@ -35,6 +68,11 @@ impl ResourceLimiter for Limits {
         let used = self.used.saturating_sub(current as u64).saturating_add(desired as u64);
         if used > self.bytes {
             self.is_exhausted = true;
+            return Ok(false);
+        }
+        // Memories do not shrink.
+        if !self.budget.take(used.saturating_sub(self.used)) {
+            self.is_crowded = true;
             return Ok(false);
         }
         self.used = used;
@@ -55,7 +93,7 @@ mod tests {
     #[test]
     fn memories_share_one_limit() {
         let peak = Arc::new(AtomicU64::new(0));
-        let mut limits = Limits::new(100, Arc::clone(&peak));
+        let mut limits = Limits::new(100, Arc::new(Budget::new(1000)), Arc::clone(&peak));
         assert!(limits.memory_growing(0, 60, None).unwrap());
         assert!(!limits.memory_growing(0, 60, None).unwrap());
         assert!(limits.is_exhausted);
@@ -65,8 +103,23 @@ mod tests {
     }
 
     #[test]
+    fn calls_share_one_budget_and_give_it_back() {
+        let budget = Arc::new(Budget::new(100));
+        let mut one = Limits::new(80, Arc::clone(&budget), Arc::default());
+        let mut two = Limits::new(80, Arc::clone(&budget), Arc::default());
+        assert!(one.memory_growing(0, 60, None).unwrap());
+        assert!(!two.memory_growing(0, 60, None).unwrap());
+        assert!(two.is_crowded && !two.is_exhausted);
+        drop(one);
+        assert!(two.memory_growing(0, 60, None).unwrap());
+        assert!(!two.memory_growing(60, 90, None).unwrap());
+        drop(two);
+        assert_eq!(budget.used.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
     fn a_modules_own_maximum_is_not_ours() {
-        let mut limits = Limits::new(100, Arc::default());
+        let mut limits = Limits::new(100, Arc::new(Budget::new(1000)), Arc::default());
         assert!(!limits.memory_growing(0, 60, Some(50)).unwrap());
         assert!(!limits.is_exhausted);
     }

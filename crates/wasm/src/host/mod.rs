@@ -27,16 +27,19 @@ pub struct HostOptions {
     pub threads: usize,
     /// Calls at once.
     pub calls: u32,
+    /// The linear memories of all calls together, in bytes.
+    pub memory_bytes: u64,
 }
 
 impl HostOptions {
     /// A thread for each processor, and [`CALLS`].
-    pub fn new(artefacts: PathBuf) -> Self {
+    pub fn new(artefacts: PathBuf, memory_bytes: u64) -> Self {
         let threads = std::thread::available_parallelism().map_or(2, usize::from);
         Self {
             artefacts,
             threads,
             calls: CALLS,
+            memory_bytes,
         }
     }
 }

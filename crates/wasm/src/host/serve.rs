@@ -19,6 +19,7 @@ use wasmtime::Engine;
 use super::call::{Calling, Left};
 use super::engine::engine;
 use super::flow::Stream;
+use super::limits::Budget;
 use super::meter::{Cancel, Metered, Turn};
 use super::program::{Linkers, Program};
 use super::ticker::Ticker;
@@ -45,6 +46,7 @@ struct Host {
     modules: Mutex<HashMap<u32, Arc<Registered>>>,
     calls: Mutex<HashMap<u32, Arc<Open>>>,
     limit: usize,
+    budget: Arc<Budget>,
 }
 
 /// A module, mapped at its first call.
@@ -93,6 +95,7 @@ pub(super) fn run(socket: StdStream, options: &HostOptions) -> Result<(), HostEr
             modules: Mutex::default(),
             calls: Mutex::default(),
             limit: options.calls as usize,
+            budget: Arc::new(Budget::new(options.memory_bytes)),
         });
         host.say(FromHost::Hello { version: VERSION });
         let served = tokio::spawn(Arc::clone(&host).read(socket));
@@ -224,6 +227,7 @@ impl Host {
             payload: call.payload,
             log: Arc::clone(&open.log),
             answer: Arc::clone(&open.answer),
+            budget: Arc::clone(&self.budget),
             peak: Arc::clone(&open.peak),
         };
         let running = self.ticker.run();

@@ -71,6 +71,7 @@ impl Client {
             artefacts: folder.path().to_owned(),
             threads: 2,
             calls,
+            memory_bytes: 1 << 30,
         };
         let host = std::thread::spawn(move || host::run(theirs, &options));
         let mut client = Self {

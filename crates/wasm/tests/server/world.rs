@@ -68,6 +68,7 @@ impl Start for Threads {
                     artefacts: self.artefacts.clone(),
                     threads: 2,
                     calls: CALLS,
+                    memory_bytes: 4 << 30,
                 };
                 let stand = self.stand;
                 std::thread::spawn(move || match stand {

@@ -88,7 +88,9 @@ impl State {
 
     /// Starts building a sandbox.
     fn begin(&mut self, prepare: &Prepare) -> Result<(), Refusal> {
-        prepare.validate(self.parts.runtimes.len()).map_err(Refusal::of_request)?;
+        prepare
+            .validate(self.parts.runtimes.len())
+            .map_err(Refusal::of_request)?;
         if self.sandboxes.contains_key(&prepare.id) {
             return Err(Refusal::of_request("there is already a sandbox of this name"));
         }

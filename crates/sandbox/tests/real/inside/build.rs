@@ -95,6 +95,8 @@ print(subprocess.run(['/bin/sh', '-c', 'echo shell'], stdout=subprocess.PIPE).st
 new Worker('console.log(\"thread\")', {eval: true}).on('exit', () =>
     process.stdout.write(execSync('echo shell').toString()))",
             ],
+            // This program, which here is a test.
+            ephyra_sandbox::runtimes::Kind::Wasm => continue,
             ephyra_sandbox::runtimes::Kind::Java => &[
                 "/bin/sh",
                 "-c",
