@@ -1,7 +1,6 @@
 //! Gives the room of WebAssembly what it needs of the warden: processes of this program, each in a sandbox.
 
 use std::io;
-use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
@@ -11,11 +10,12 @@ use ephyra_core::logs::LogSink;
 use ephyra_sandbox::client::{Blank, Warden};
 use ephyra_sandbox::runtimes::{Kind, OWN_PROGRAM};
 use ephyra_sandbox::sandbox::{Controls, Sandbox};
-use ephyra_sandbox::supervisor::{Command, StartCommand};
+use ephyra_sandbox::supervisor::{Command, Exit, Notice, StartCommand};
 use ephyra_wasm::{RUNTIME, Role, Start, Started, Wasm, WasmOptions, artefact};
 use futures_util::future::BoxFuture;
 use rustix::net::SendFlags;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
+use tokio::net::UnixDatagram;
 use tokio::net::unix::pipe;
 
 use super::builder::chain;
@@ -98,10 +98,7 @@ impl Start for WardenStart {
 }
 
 /// A process, which ends with its sandbox.
-struct Process {
-    _supervisor: OwnedFd,
-    _controls: Mutex<Box<dyn Controls>>,
-}
+struct Process(#[expect(dead_code, reason = "it is held, not used")] Mutex<Box<dyn Controls>>);
 
 fn begin(sandbox: Sandbox, command: StartCommand) -> io::Result<Started> {
     let Sandbox {
@@ -115,13 +112,27 @@ fn begin(sandbox: Sandbox, command: StartCommand) -> io::Result<Started> {
     rustix::net::send(&supervisor, &packet, SendFlags::NOSIGNAL)?;
     rustix::io::ioctl_fionbio(&output, true)?;
     tokio::spawn(tell(pipe::Receiver::from_owned_fd(output)?));
+    let supervisor = std::os::unix::net::UnixDatagram::from(supervisor);
+    supervisor.set_nonblocking(true)?;
+    tokio::spawn(watch(UnixDatagram::from_std(supervisor)?));
     Ok(Started {
         socket: control.into(),
-        process: Box::new(Process {
-            _supervisor: supervisor,
-            _controls: Mutex::new(controls),
-        }),
+        process: Box::new(Process(Mutex::new(controls))),
     })
+}
+
+/// Tells of a process that ends by itself and not well. With its sandbox the socket ends.
+async fn watch(supervisor: UnixDatagram) {
+    let mut packet = [0; 64];
+    while let Ok(length @ 1..) = supervisor.recv(&mut packet).await {
+        match Notice::decode(&packet[..length]) {
+            Ok(Notice::Ended {
+                exit: Exit::Exited(0), ..
+            }) => {}
+            Ok(notice) => tracing::warn!(?notice, "a process for WebAssembly has ended"),
+            Err(error) => tracing::warn!(%error, "a sandbox for WebAssembly says what cannot be read"),
+        }
+    }
 }
 
 /// Tells what a process prints, up to a bound; the rest is read and dropped.

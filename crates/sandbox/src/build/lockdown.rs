@@ -97,7 +97,9 @@ pub(crate) fn limits(open_files: u64) -> rustix::io::Result<()> {
         current: Some(value),
         maximum: Some(value),
     };
-    rustix::process::setrlimit(Resource::Nofile, both(open_files))?;
+    // Nobody but the machine's own root may have more than this process was given.
+    let given = rustix::process::getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX);
+    rustix::process::setrlimit(Resource::Nofile, both(open_files.min(given)))?;
     rustix::process::setrlimit(Resource::Core, both(0))
 }
 
