@@ -40,6 +40,11 @@ impl WardenBuilder {
             .collect()
     }
 
+    /// The warden of which everything is asked.
+    pub(crate) const fn warden(&self) -> &Warden {
+        &self.warden
+    }
+
     fn has_bootstrap(&self, package: Digest) -> bool {
         let file = self.code.join(package.to_string()).join("bootstrap");
         std::fs::symlink_metadata(file).is_ok()

@@ -90,16 +90,17 @@ async fn serve(
     let logs = Arc::new(LogStore::open(&data, log_options)?);
 
     let warden = Warden::connect(side.socket, side.runtimes)?;
-    let wasm = wasm::open(&warden, &data, logs.clone(), wasm_memory_mb(&options)?)?;
     let builder = Arc::new(WardenBuilder::new(warden, &data));
     let expected: Vec<_> = builder
         .expected()
         .into_iter()
         .map(|(runtime, count)| (runtime, EXPECTED_MEMORY_MB, count))
         .collect();
-    let launcher = ephyra_guest::Launcher::new(builder, logs.clone()).with_pool(pool_limits(&options)?, &expected);
+    let launcher =
+        ephyra_guest::Launcher::new(builder.clone(), logs.clone()).with_pool(pool_limits(&options)?, &expected);
     let launcher = Arc::new(launcher);
-    let router = Arc::new(Router::new(launcher.clone(), wasm.clone()));
+    let wasm = wasm::open(builder.warden(), &data, logs.clone(), wasm_memory_mb(&options)?)?;
+    let router = Arc::new(Router::new(launcher.clone(), wasm));
     let engine = Engine::new(engine_options(&options)?, router.clone(), usage);
 
     let place = Place {
