@@ -255,15 +255,15 @@ class Server:
 
     def parts(self):
         """The pids of the server and of the warden: (server, warden)."""
-        family = {
-            pid: uid
-            for pid, (_, uid, name, depth) in descendants(self.process.pid).items()
-            if depth == processes()[os.getpid()][3] and "ephyra" in name
+        depth = processes()[os.getpid()][3]
+        servers = {
+            pid: parent
+            for pid, (parent, uid, name, level) in descendants(self.process.pid).items()
+            if level == depth and uid != 0 and "ephyra" in name
         }
-        servers = [pid for pid, uid in family.items() if uid != 0]
-        wardens = [pid for pid, uid in family.items() if uid == 0]
-        assert len(servers) == 1 and wardens, f"cannot tell server from warden: {family}"
-        return servers[0], wardens[-1] if len(wardens) == 1 else next(w for w in wardens if w != self.process.pid)
+        assert len(servers) == 1, f"cannot tell the server: {servers}"
+        # The warden forks the server, and others for a moment.
+        return next(iter(servers.items()))
 
     def sandboxes(self):
         """The pids in each sandbox, by its pid namespace: those that are functions', and blank ones of nobody's."""

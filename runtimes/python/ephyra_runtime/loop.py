@@ -216,10 +216,31 @@ def _flush():
             pass  # The function has put something else there, or closed it.
 
 
-def _fail(kind, identifier_bytes, identifier):
-    from ephyra_runtime import faults
+def _report_plainly(failure, identifier):
+    """What `faults.report` gives, without what it takes files to find out."""
+    value = failure[1]
+    if isinstance(value, Fault):
+        name, message, trace = value.kind, value.message, value.trace
+    else:
+        name, message, trace = failure[0].__name__, "", []
+        try:
+            message = str(value)
+        except Exception:
+            pass  # As `faults` has it.
+    sys.stderr.write("[ERROR] %s: %s\n" % (name, message))
+    document = {"errorMessage": message, "errorType": name, "requestId": identifier, "stackTrace": trace}
+    return name, _dump_ascii(document).encode()
 
-    name, document = faults.report(sys.exc_info(), identifier)
+
+def _fail(kind, identifier_bytes, identifier):
+    failure = sys.exc_info()
+    try:
+        from ephyra_runtime import faults
+
+        name, document = faults.report(failure, identifier)
+    except OSError:
+        # The function has left no descriptor to load anything with.
+        name, document = _report_plainly(failure, identifier)
     _flush()
     name = name.encode("utf-8", "replace")[:256].decode("utf-8", "ignore").encode()
     _send(kind, identifier_bytes + len(name).to_bytes(2, "little") + name, document)
