@@ -9,6 +9,8 @@ use crate::runtime::Runtime;
 const JAR: &str = "/var/lang/base/runtime.jar";
 /// The classes of the JDK and of our runtime that a start needs, as the JVM has them in memory.
 const ARCHIVE: &str = "/var/lang/base/classes.jsa";
+/// Arguments that depend on what was prepared: an archive comes later than the jar.
+const ARGUMENTS: &str = "@/var/lang/base/arguments";
 /// The heap's share of the function's memory, in percent: the rest is for code, classes, threads and buffers.
 const HEAP_PERCENT: u32 = 80;
 
@@ -30,7 +32,7 @@ pub(crate) fn arguments(runtime: &Runtime, memory_mb: u32) -> Vec<String> {
     arguments.extend(flags(major));
     arguments.push(format!("-Xmx{}m", u64::from(memory_mb) * u64::from(HEAP_PERCENT) / 100));
     if has_archive(major) {
-        arguments.push(format!("-XX:SharedArchiveFile={ARCHIVE}"));
+        arguments.push(ARGUMENTS.to_owned());
     }
     arguments.extend(["-jar".to_owned(), JAR.to_owned()]);
     arguments
@@ -90,7 +92,7 @@ mod tests {
             assert_eq!(major(&runtime.version), major_version);
             let arguments = arguments(&runtime, 512);
             assert!(arguments.contains(&"-Xmx409m".to_owned()), "{arguments:?}");
-            assert_eq!(arguments.iter().any(|one| one.contains("SharedArchiveFile")), shares);
+            assert_eq!(arguments.iter().any(|one| one == ARGUMENTS), shares);
             assert_eq!(arguments.contains(&"-Xlog:disable".to_owned()), shares);
             assert_eq!(arguments[arguments.len() - 2..], ["-jar", JAR]);
         }

@@ -36,6 +36,9 @@ pub trait Builder: Send + Sync + 'static {
     /// The names of the revision's external extensions: the files in `extensions` of its layers, in order.
     fn extensions(&self, revision: &Revision) -> Vec<String>;
 
+    /// A function of this runtime exists: what the runtime boots from may be made now, by which nobody is kept waiting.
+    fn foresee(&self, _runtime: &str) {}
+
     /// Builds a sandbox that is nobody's yet. The builder adds what the runtime boots from, if there is such a thing.
     fn prepare(&self, blank: client::Blank) -> BoxFuture<'static, Result<Sandbox, CreateError>>;
 }
@@ -71,6 +74,11 @@ impl Launcher {
             .collect();
         let pool = Pool::open(Arc::clone(&self.builder), limits, &keys);
         Self { pool, ..self }
+    }
+
+    /// Says that a function of this runtime exists and may be started. Costs nothing when that is known.
+    pub fn foresee(&self, runtime: &str) {
+        self.builder.foresee(runtime);
     }
 
     /// How many blank environments are ready.

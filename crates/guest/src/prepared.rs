@@ -30,6 +30,34 @@ impl Prepared {
         self.path(digest).is_dir()
     }
 
+    /// The digests of all folders that are there.
+    pub fn all(&self) -> io::Result<Vec<Digest>> {
+        let mut digests = Vec::new();
+        for entry in fs::read_dir(&self.folder)? {
+            // What is unfinished has another name, and is begun anew by whoever needs it.
+            let name = entry?.file_name();
+            digests.extend(name.to_str().and_then(|name| name.parse::<Digest>().ok()));
+        }
+        Ok(digests)
+    }
+
+    /// Whether a folder has a file of this name.
+    pub fn has_file(&self, digest: Digest, name: &str) -> bool {
+        self.path(digest).join(name).is_file()
+    }
+
+    /// Removes a folder, if it is there. Sandboxes that have it mounted find it empty.
+    pub fn remove(&self, digest: Digest) -> io::Result<()> {
+        // First away from its name: what is there under that is whole.
+        let unfinished = self.folder.join(format!(".{digest}"));
+        remove(&unfinished)?;
+        match fs::rename(self.path(digest), &unfinished) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
+            Ok(()) => remove(&unfinished),
+        }
+    }
+
     /// A file of a folder.
     pub fn read(&self, digest: Digest, name: &str) -> io::Result<Vec<u8>> {
         fs::read(self.path(digest).join(name))
@@ -92,7 +120,14 @@ mod tests {
         let file = folder.path().join(digest.to_string()).join("b");
         let modified = fs::metadata(&file).unwrap().modified().unwrap();
         assert_eq!(modified, SystemTime::UNIX_EPOCH + AGE);
+        assert_eq!(prepared.all().unwrap(), [digest]);
+        assert!(prepared.has_file(digest, "a") && !prepared.has_file(digest, "c"));
         assert!(prepared.write(Digest::of(b"two"), &[("x/y", b"")]).is_err());
         assert!(!prepared.has(Digest::of(b"two")));
+        assert_eq!(prepared.all().unwrap(), [digest], "what is unfinished is not there");
+        for _ in 0..2 {
+            prepared.remove(digest).unwrap();
+            assert!(!prepared.has(digest));
+        }
     }
 }

@@ -13,18 +13,23 @@ use futures_util::future::BoxFuture;
 
 use super::builder::chain;
 
-/// Begins to make what is not there yet. `data` is the data folder.
-pub(crate) fn begin(warden: &Warden, data: &Path) -> Bases {
+/// Opens what was made before; what is not there is made when it is needed. `data` is the data folder.
+pub(crate) fn open(warden: &Warden, data: &Path) -> std::io::Result<Bases> {
     let jobs = warden.clone();
     let prepare = move |blank| -> BoxFuture<'static, _> {
         let warden = jobs.clone();
         Box::pin(async move { warden.prepare(blank).await })
     };
     let prepared = Prepared::new(data.join(PREPARED));
-    Bases::begin(jvms(warden), prepared, Box::new(prepare))
+    let (bases, outdated) = Bases::open(jvms(warden), prepared, Box::new(prepare))?;
+    // Somebody has functions for these.
+    for runtime in outdated {
+        bases.begin(&runtime);
+    }
+    Ok(bases)
 }
 
-/// Builds a blank sandbox with what its runtime boots from, as soon as there is that.
+/// Builds a blank sandbox with what its runtime boots from, waiting for that to be made.
 pub(crate) async fn prepare(warden: &Warden, bases: &Bases, mut blank: Blank) -> Result<Sandbox, CreateError> {
     if blank.base.is_none() {
         blank.base = bases.of(&blank.runtime).await.map_err(|error| CreateError::Failed {

@@ -23,12 +23,12 @@ pub(crate) struct WardenBuilder {
 
 impl WardenBuilder {
     /// `data` is the folder whose `code` holds the unpacked packages.
-    pub(crate) fn new(warden: Warden, data: &Path) -> Self {
-        Self {
-            bases: bases::begin(&warden, data),
+    pub(crate) fn new(warden: Warden, data: &Path) -> std::io::Result<Self> {
+        Ok(Self {
+            bases: bases::open(&warden, data)?,
             warden,
             code: data.join("code"),
-        }
+        })
     }
 
     /// The runtimes of which environments are held ready from the start, with how many: the newest of each family.
@@ -83,6 +83,10 @@ impl Builder for WardenBuilder {
         // Of two layers with one name the later covers the earlier.
         names.dedup();
         names
+    }
+
+    fn foresee(&self, runtime: &str) {
+        self.bases.begin(runtime);
     }
 
     fn prepare(&self, blank: Blank) -> BoxFuture<'static, Result<Sandbox, CreateError>> {

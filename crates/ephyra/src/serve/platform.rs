@@ -90,7 +90,7 @@ async fn serve(
     let logs = Arc::new(LogStore::open(&data, log_options)?);
 
     let warden = Warden::connect(side.socket, side.runtimes)?;
-    let builder = Arc::new(WardenBuilder::new(warden, &data));
+    let builder = Arc::new(WardenBuilder::new(warden, &data).context("what runtimes boot from cannot be read")?);
     let expected: Vec<_> = builder
         .expected()
         .into_iter()

@@ -56,6 +56,7 @@ fn kit() -> Option<&'static Kit> {
             .arg("-C")
             .arg(folder.path())
             .arg("com"));
+        std::fs::write(folder.path().join("arguments"), "").unwrap();
         BASE.set(folder.path().to_owned()).unwrap();
         Some(Kit {
             java: javac.with_file_name("java"),
