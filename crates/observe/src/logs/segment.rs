@@ -27,27 +27,32 @@ pub(super) fn file_name(escaped_stream: &str, number: u64) -> String {
 
 /// The segments of a group's folder, in no order; none when it is absent.
 pub(super) fn list(group: &Path) -> io::Result<Vec<Segment>> {
-    let mut segments = Vec::new();
-    for entry in read_dir(group)? {
-        let entry = entry?;
-        let Some((stream, number)) = parse(&entry.file_name()) else {
-            continue;
-        };
-        let metadata = match entry.metadata() {
-            Ok(metadata) => metadata,
-            Err(error) if error.kind() == ErrorKind::NotFound => continue,
-            Err(error) => return Err(error),
-        };
-        let written = metadata.modified()?.duration_since(UNIX_EPOCH).unwrap_or_default();
-        segments.push(Segment {
-            path: entry.path(),
-            stream,
-            number,
-            written_ms: i64::try_from(written.as_millis()).unwrap_or(i64::MAX),
-            bytes: metadata.len(),
-        });
-    }
-    Ok(segments)
+    walk(group)?.collect()
+}
+
+/// The same, one after the other.
+pub(super) fn walk(group: &Path) -> io::Result<impl Iterator<Item = io::Result<Segment>>> {
+    Ok(read_dir(group)?.filter_map(|entry| entry.and_then(|entry| of(&entry)).transpose()))
+}
+
+/// The segment that a folder's entry is; `None` for other files, and those that are gone meanwhile.
+fn of(entry: &fs::DirEntry) -> io::Result<Option<Segment>> {
+    let Some((stream, number)) = parse(&entry.file_name()) else {
+        return Ok(None);
+    };
+    let metadata = match entry.metadata() {
+        Ok(metadata) => metadata,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let written = metadata.modified()?.duration_since(UNIX_EPOCH).unwrap_or_default();
+    Ok(Some(Segment {
+        path: entry.path(),
+        stream,
+        number,
+        written_ms: i64::try_from(written.as_millis()).unwrap_or(i64::MAX),
+        bytes: metadata.len(),
+    }))
 }
 
 /// The entries of a folder; none when it is absent.

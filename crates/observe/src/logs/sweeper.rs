@@ -1,6 +1,6 @@
 //! Keeps the logs within their bounds. The thread sleeps without a timer while nothing is written.
 
-use std::collections::HashMap;
+use std::collections::BinaryHeap;
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
@@ -13,6 +13,9 @@ use parking_lot::{Condvar, Mutex, RwLock};
 
 use super::segment::{self, Segment};
 use super::{LogOptions, NAME_FILE};
+
+/// How many files to be deleted are found at a time.
+const AT_ONCE: usize = 4096;
 
 /// How long new files may be waited for before the next sweep.
 const SWEEP_EVERY: Duration = Duration::from_secs(10);
@@ -48,20 +51,7 @@ struct Work {
 impl Sweeper {
     /// Starts the thread, with a first sweep; it holds `flushing` for writing while it removes a group's folder.
     pub(super) fn start(root: PathBuf, options: LogOptions, flushing: Arc<RwLock<()>>) -> io::Result<Self> {
-        let shared = Arc::new(Shared {
-            root,
-            options,
-            flushing,
-            unswept: AtomicU64::new(0),
-            deletions: AtomicU64::new(0),
-            is_woken: AtomicBool::new(true),
-            work: Mutex::new(Work {
-                is_due: true,
-                is_urgent: true,
-                is_over: false,
-            }),
-            bell: Condvar::new(),
-        });
+        let shared = Arc::new(Shared::new(root, options, flushing));
         let thread = thread::Builder::new().name("log-sweeper".to_owned()).spawn({
             let shared = Arc::clone(&shared);
             move || shared.run()
@@ -114,6 +104,23 @@ impl Drop for Sweeper {
 }
 
 impl Shared {
+    fn new(root: PathBuf, options: LogOptions, flushing: Arc<RwLock<()>>) -> Self {
+        Self {
+            root,
+            options,
+            flushing,
+            unswept: AtomicU64::new(0),
+            deletions: AtomicU64::new(0),
+            is_woken: AtomicBool::new(true),
+            work: Mutex::new(Work {
+                is_due: true,
+                is_urgent: true,
+                is_over: false,
+            }),
+            bell: Condvar::new(),
+        }
+    }
+
     fn run(&self) {
         loop {
             let mut work = self.work.lock();
@@ -136,24 +143,64 @@ impl Shared {
         }
     }
 
-    /// Deletes what is beyond the bounds, and folders that have nothing left.
+    /// Deletes what is beyond the bounds, and folders that have nothing left. There may be millions of files, so that what
+    /// is remembered of them while they are looked at is a sum, and some thousands where there are too many.
     fn sweep(&self, now_ms: i64) -> io::Result<()> {
-        let mut segments = Vec::new();
+        let max_age_ms = i64::try_from(self.options.max_age.as_millis()).unwrap_or(i64::MAX);
+        let oldest_ms = now_ms.saturating_sub(max_age_ms);
+        let (mut groups, mut in_all) = (Vec::new(), 0);
         for group in segment::read_dir(&self.root)? {
             let group = group?;
             if !group.file_type()?.is_dir() {
                 continue;
             }
-            let found = segment::list(&group.path())?;
-            if found.is_empty() {
-                self.remove_group(&group.path())?;
+            let group = group.path();
+            let (mut count, mut bytes) = (0_u64, 0);
+            for segment in segment::walk(&group)? {
+                let segment = segment?;
+                if segment.written_ms < oldest_ms {
+                    self.delete(&segment.path)?;
+                } else {
+                    count += 1;
+                    bytes += segment.bytes;
+                }
             }
-            segments.extend(found.into_iter().map(|segment| (group.path(), segment)));
+            if count == 0 {
+                self.remove_group(&group)?;
+            }
+            in_all += self.trim(std::slice::from_ref(&group), bytes, self.options.group_bytes)?;
+            groups.push(group);
         }
-        for path in surplus(segments, now_ms, &self.options) {
-            if_present(fs::remove_file(path))?;
-            self.deletions.fetch_add(1, Ordering::Release);
+        self.trim(&groups, in_all, self.options.total_bytes).map(drop)
+    }
+
+    /// Deletes the oldest segments of these groups, which hold so many bytes, until they hold no more than `most`; what
+    /// they hold then.
+    fn trim(&self, groups: &[PathBuf], mut bytes: u64, most: u64) -> io::Result<u64> {
+        while bytes > most {
+            let mut oldest = Oldest::default();
+            for group in groups {
+                for segment in segment::walk(group)? {
+                    oldest.add(segment?);
+                }
+            }
+            if oldest.0.is_empty() {
+                return Ok(0);
+            }
+            for Aged(segment) in oldest.0.into_sorted_vec() {
+                if bytes <= most {
+                    break;
+                }
+                self.delete(&segment.path)?;
+                bytes = bytes.saturating_sub(segment.bytes);
+            }
         }
+        Ok(bytes)
+    }
+
+    fn delete(&self, path: &Path) -> io::Result<()> {
+        if_present(fs::remove_file(path))?;
+        self.deletions.fetch_add(1, Ordering::Release);
         Ok(())
     }
 
@@ -180,46 +227,80 @@ fn if_present(removed: io::Result<()>) -> io::Result<()> {
     }
 }
 
-/// Which segments go: the newest stay, as far as their age, their group's bytes and all bytes together allow.
-fn surplus(mut segments: Vec<(PathBuf, Segment)>, now_ms: i64, options: &LogOptions) -> Vec<PathBuf> {
-    let max_age_ms = i64::try_from(options.max_age.as_millis()).unwrap_or(i64::MAX);
-    let oldest_ms = now_ms.saturating_sub(max_age_ms);
-    segments.sort_by(|(_, a), (_, b)| (b.written_ms, b.number, &b.path).cmp(&(a.written_ms, a.number, &a.path)));
-    let mut in_group: HashMap<PathBuf, u64> = HashMap::new();
-    let mut in_all = 0;
-    let mut surplus = Vec::new();
-    for (group, segment) in segments {
-        let in_group = in_group.entry(group).or_default();
-        let in_group_then = *in_group + segment.bytes;
-        let in_all_then = in_all + segment.bytes;
-        if segment.written_ms < oldest_ms || in_group_then > options.group_bytes || in_all_then > options.total_bytes {
-            surplus.push(segment.path);
-        } else {
-            (*in_group, in_all) = (in_group_then, in_all_then);
+/// The oldest of all segments that were added, as many as are kept in mind.
+#[derive(Default)]
+struct Oldest(BinaryHeap<Aged>);
+
+impl Oldest {
+    fn add(&mut self, segment: Segment) {
+        let segment = Aged(segment);
+        if self.0.len() < AT_ONCE {
+            self.0.push(segment);
+        } else if let Some(mut newest) = self.0.peek_mut()
+            && segment < *newest
+        {
+            *newest = segment;
         }
     }
-    surplus
+}
+
+/// A segment in the order of age: the older, the less.
+#[derive(Debug, PartialEq, Eq)]
+struct Aged(Segment);
+
+impl Aged {
+    fn key(&self) -> (i64, u64, &Path) {
+        (self.0.written_ms, self.0.number, &self.0.path)
+    }
+}
+
+impl Ord for Aged {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.key().cmp(&other.key())
+    }
+}
+
+impl PartialOrd for Aged {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use proptest::prelude::*;
 
     use super::*;
 
-    fn segment(group: &str, number: u64, written_ms: i64, bytes: u64) -> (PathBuf, Segment) {
-        let path = Path::new(group).join(number.to_string());
-        let stream = "stream".to_owned();
-        (
-            group.into(),
-            Segment {
-                path,
-                stream,
-                number,
-                written_ms,
-                bytes,
-            },
-        )
+    const NOW_MS: i64 = 1_000_000;
+
+    /// Sweeps a folder with these segments (group, when it was written, bytes); which of them are left.
+    fn swept(segments: &[(u8, i64, u64)], options: LogOptions) -> Vec<usize> {
+        let root = tempfile::tempdir().unwrap();
+        let path = |number: usize| {
+            let group = segments[number].0.to_string();
+            root.path()
+                .join(group)
+                .join(segment::file_name("stream", number as u64))
+        };
+        for (number, (_, written_ms, bytes)) in segments.iter().enumerate() {
+            fs::create_dir_all(path(number).parent().unwrap()).unwrap();
+            let file = fs::File::create(path(number)).unwrap();
+            file.set_len(*bytes).unwrap();
+            let written = UNIX_EPOCH + Duration::from_millis(u64::try_from(*written_ms).unwrap());
+            file.set_modified(written).unwrap();
+        }
+        let shared = Shared::new(root.path().to_owned(), options, Arc::default());
+        shared.sweep(NOW_MS).unwrap();
+        let left: Vec<usize> = (0..segments.len()).filter(|number| path(*number).exists()).collect();
+        assert_eq!(shared.deletions.into_inner(), (segments.len() - left.len()) as u64);
+        // What is empty by then is removed by the next.
+        shared.sweep(NOW_MS).unwrap();
+        let groups: std::collections::BTreeSet<u8> = left.iter().map(|number| segments[*number].0).collect();
+        assert_eq!(fs::read_dir(root.path()).unwrap().count(), groups.len());
+        left
     }
 
     fn options(max_age_ms: u64, group_bytes: u64, total_bytes: u64) -> LogOptions {
@@ -233,42 +314,61 @@ mod tests {
 
     #[test]
     fn the_oldest_go_first() {
-        let segments = vec![
-            segment("a", 1, 10, 5),
-            segment("a", 2, 20, 5),
-            segment("b", 1, 5, 5),
-            segment("b", 2, 30, 5),
+        let segments = [
+            (0, NOW_MS - 20, 5),
+            (0, NOW_MS - 10, 5),
+            (1, NOW_MS - 25, 5),
+            (1, NOW_MS, 5),
         ];
-        let check = |options: &LogOptions, want: &[&str]| {
-            let mut gone = surplus(segments.clone(), 30, options);
-            gone.sort();
-            assert_eq!(gone, want.iter().map(PathBuf::from).collect::<Vec<_>>());
-        };
-        check(&options(100, 100, 100), &[]);
-        check(&options(20, 100, 100), &["b/1"]);
-        check(&options(100, 9, 100), &["a/1", "b/1"]);
-        check(&options(100, 100, 12), &["a/1", "b/1"]);
+        assert_eq!(swept(&segments, options(100, 100, 100)), [0, 1, 2, 3]);
+        assert_eq!(swept(&segments, options(20, 100, 100)), [0, 1, 3]);
+        assert_eq!(swept(&segments, options(100, 9, 100)), [1, 3]);
+        assert_eq!(swept(&segments, options(100, 100, 12)), [1, 3]);
+        assert_eq!(swept(&segments, options(100, 100, 0)), [0; 0]);
+    }
+
+    #[test]
+    fn no_more_than_some_are_kept_in_mind() {
+        let mut oldest = Oldest::default();
+        for number in (0..3 * AT_ONCE as u64).rev() {
+            oldest.add(Segment {
+                path: PathBuf::new(),
+                stream: String::new(),
+                number,
+                written_ms: 0,
+                bytes: 1,
+            });
+        }
+        let numbers: Vec<u64> = oldest.0.into_sorted_vec().iter().map(|aged| aged.0.number).collect();
+        assert_eq!(numbers, (0..AT_ONCE as u64).collect::<Vec<_>>());
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig { cases: 100, failure_persistence: None, ..ProptestConfig::default() })]
+        #![proptest_config(ProptestConfig { cases: 50, failure_persistence: None, ..ProptestConfig::default() })]
 
         #[test]
-        fn what_stays_is_within_the_bounds(
-            sizes in proptest::collection::vec((0_u8..3, 0_i64..100, 0_u64..20), 0..30),
+        fn what_stays_is_within_the_bounds_and_the_newest(
+            segments in proptest::collection::vec((0_u8..3, NOW_MS - 100..NOW_MS, 0_u64..20), 0..20),
             (age, group_bytes, total_bytes) in (0_u64..100, 0_u64..60, 0_u64..90),
         ) {
-            let segments: Vec<_> = sizes.iter().zip(1..)
-                .map(|(&(group, written_ms, bytes), number)| segment(&group.to_string(), number, written_ms, bytes))
-                .collect();
-            let gone = surplus(segments.clone(), 100, &options(age, group_bytes, total_bytes));
-            let stays: Vec<_> = segments.iter().filter(|(_, segment)| !gone.contains(&segment.path)).collect();
-            prop_assert!(stays.iter().map(|(_, segment)| segment.bytes).sum::<u64>() <= total_bytes);
-            for group in ["0", "1", "2"] {
-                let of_group = stays.iter().filter(|(path, _)| path == Path::new(group));
-                prop_assert!(of_group.map(|(_, segment)| segment.bytes).sum::<u64>() <= group_bytes);
+            let left = swept(&segments, options(age, group_bytes, total_bytes));
+            let bytes = |group: Option<u8>| -> u64 {
+                let of = left.iter().map(|number| segments[*number]);
+                of.filter(|segment| group.is_none_or(|group| segment.0 == group)).map(|segment| segment.2).sum()
+            };
+            prop_assert!(bytes(None) <= total_bytes);
+            for group in 0..3 {
+                prop_assert!(bytes(Some(group)) <= group_bytes);
             }
-            prop_assert!(stays.iter().all(|(_, segment)| segment.written_ms >= 100 - i64::try_from(age).unwrap()));
+            for number in 0..segments.len() {
+                let (group, written_ms, _) = segments[number];
+                let is_young = written_ms >= NOW_MS - i64::try_from(age).unwrap();
+                let is_left = left.contains(&number);
+                prop_assert!(is_young || !is_left);
+                // Nothing of a group goes before what is older.
+                let older = left.iter().filter(|other| segments[**other].0 == group && segments[**other].1 < written_ms);
+                prop_assert!(is_left || older.count() == 0);
+            }
         }
     }
 }
