@@ -60,6 +60,11 @@ impl Family {
         Ok(Self { root, members })
     }
 
+    /// All of them.
+    pub(crate) fn members(&self) -> &[i32] {
+        &self.members
+    }
+
     pub(crate) fn count(&self) -> usize {
         self.members.len()
     }

@@ -28,6 +28,7 @@ pub(crate) type Bytes = Arc<[u8]>;
 
 /// A connection.
 pub(crate) struct Connection {
+    address: SocketAddr,
     stream: TcpStream,
     reader: Reader,
     buffer: Box<[u8]>,
@@ -39,10 +40,15 @@ impl Connection {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(LOOK_TIME))?;
         Ok(Self {
+            address,
             stream,
             reader: Reader::default(),
             buffer: vec![0; 16 << 10].into_boxed_slice(),
         })
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// Sends a request, reads its answer to the end, and says how long that took.

@@ -18,6 +18,7 @@ mod function;
 mod language;
 mod part;
 mod peer;
+mod placement;
 mod process;
 mod report;
 mod server;
@@ -79,7 +80,7 @@ struct RunOptions {
     /// Print the table as Markdown
     #[arg(long)]
     markdown: bool,
-    /// Measure the other platforms too, from where `ephyra-bench peers` has installed them
+    /// Where `ephyra-bench peers` has installed the other platforms; without it they are not measured
     #[arg(long, value_name = "DIR")]
     peers: Option<PathBuf>,
     /// Measure this runtime of its language, such as python3.12; comma-separated
@@ -119,6 +120,8 @@ enum Part {
     Trace,
     /// Memory and time of start with ten thousand functions, and with none
     Scale,
+    /// The other platforms, from where `--peers` says, and this one beside them
+    Peers,
 }
 
 /// What all parts need.
@@ -126,6 +129,8 @@ struct Bench {
     program: Program,
     languages: Languages,
     is_quick: bool,
+    /// Where the other platforms are installed.
+    peers: Option<PathBuf>,
 }
 
 impl Bench {
@@ -167,6 +172,7 @@ fn run(options: &RunOptions) -> Result<bool> {
         languages,
         program,
         is_quick: options.quick,
+        peers: options.peers.clone(),
     };
     let mut report = Report::new(bench.languages.all(), options.quick)?;
     let parts = if options.parts.is_empty() {
@@ -177,9 +183,6 @@ fn run(options: &RunOptions) -> Result<bool> {
     for part in parts {
         let name = format!("{part:?}").to_lowercase();
         measure(&name, &mut report, |report| part::measure(*part, &bench, report))?;
-    }
-    if let Some(folder) = &options.peers {
-        measure("peers", &mut report, |report| peer::measure(folder, &bench, report))?;
     }
     println!("{}", report.text(options.markdown));
     if let Some(path) = &options.json {

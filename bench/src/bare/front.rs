@@ -30,7 +30,7 @@ const WORKERS: usize = 2;
 /// A running server. Dropped, it is ended.
 pub(crate) struct Front {
     pub(crate) address: SocketAddr,
-    _process: Process,
+    process: Process,
 }
 
 impl Front {
@@ -44,6 +44,10 @@ impl Front {
         Self::start(&["bare", language.name(), executable])
     }
 
+    pub(crate) fn pid(&self) -> i32 {
+        self.process.pid()
+    }
+
     fn start(arguments: &[&str]) -> Result<Self> {
         let mut command = Command::new(std::env::current_exe()?);
         command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
@@ -55,10 +59,7 @@ impl Front {
             .trim()
             .parse()
             .context("a bare server did not say where it listens")?;
-        Ok(Self {
-            address,
-            _process: process,
-        })
+        Ok(Self { address, process })
     }
 }
 

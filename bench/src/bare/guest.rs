@@ -23,7 +23,7 @@ const ANSWER_TIME: Duration = Duration::from_secs(10);
 /// A running loop. Dropped, it is ended.
 pub(crate) struct Guest {
     pub(crate) socket: UnixStream,
-    _process: Process,
+    process: Process,
 }
 
 impl Guest {
@@ -42,8 +42,12 @@ impl Guest {
             .stdout(Stdio::null());
         Ok(Self {
             socket,
-            _process: Process::start_as_is(command)?,
+            process: Process::start_as_is(command)?,
         })
+    }
+
+    pub(crate) fn pid(&self) -> i32 {
+        self.process.pid()
     }
 
     /// Sends an event, waits for its answer, and says how long that took.

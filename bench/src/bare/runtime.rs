@@ -32,7 +32,7 @@ const META: &[u8] = br#"{"invokedFunctionArn":"arn:aws:lambda:us-east-1:00000000
 pub(crate) struct Runtime {
     socket: UnixStream,
     buffer: Vec<u8>,
-    _process: Process,
+    process: Process,
     _folder: TempDir,
 }
 
@@ -78,7 +78,7 @@ impl Runtime {
         let mut runtime = Self {
             socket,
             buffer: Vec::new(),
-            _process: Process::start_as_is(command)?,
+            process: Process::start_as_is(command)?,
             _folder: folder,
         };
         ensure!(runtime.receive()?.0 == BOOTED, "the runtime did not boot");
@@ -91,6 +91,10 @@ impl Runtime {
             String::from_utf8_lossy(&body)
         );
         Ok(runtime)
+    }
+
+    pub(crate) fn pid(&self) -> i32 {
+        self.process.pid()
     }
 
     /// Sends an event, waits for its answer, and says how long that took.

@@ -14,7 +14,7 @@ mod warm;
 use anyhow::Result;
 
 use crate::report::Report;
-use crate::{Bench, Part};
+use crate::{Bench, Part, peer};
 
 /// Takes the figures of one part.
 pub(crate) fn measure(part: Part, bench: &Bench, report: &mut Report) -> Result<()> {
@@ -29,8 +29,11 @@ pub(crate) fn measure(part: Part, bench: &Bench, report: &mut Report) -> Result<
         Part::Storm => storm::measure(bench, report),
         Part::Trace => trace::measure(bench, report),
         Part::Scale => scale::measure(bench, report),
+        Part::Peers => peer::measure(bench, report),
     }
 }
+
+pub(crate) use self::throughput::CONNECTIONS;
 
 /// Told of a language that is not there.
 const ABSENT: &str = "not on this machine";

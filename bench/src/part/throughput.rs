@@ -13,8 +13,8 @@ use crate::connection::{Bytes, unsigned};
 use crate::crowd::Crowd;
 use crate::function::{Api, EVENT, Spec, invocation};
 use crate::language::Language;
-use crate::report::{Bar, Report};
-use crate::stats::Summary;
+use crate::report::{Bar, Grid, Report, show, show_us};
+use crate::stats::{Summary, median};
 
 pub(crate) const CONNECTIONS: usize = 64;
 /// A whole CPU each: what is measured is the way to them.
@@ -38,19 +38,21 @@ struct Side {
 pub(crate) fn measure(bench: &Bench, report: &mut Report) -> Result<()> {
     let server = bench.program.start(&[])?;
     let mut api = Api::open(server.address)?;
+    let mut grid = Grid::new("throughput", &["a second", "p50", "p99", "load generator's CPU a call"]);
     for language in Language::ALL {
         if bench.languages.of(language).is_none() {
             report.absent("throughput", language.name(), ABSENT);
             continue;
         }
-        if let Err(error) = one(bench, report, &mut api, language) {
+        if let Err(error) = one(bench, report, &mut grid, &mut api, language) {
             report.failed("throughput", language.name(), &error);
         }
     }
+    report.grid(grid);
     server.stop()
 }
 
-fn one(bench: &Bench, report: &mut Report, api: &mut Api, language: Language) -> Result<()> {
+fn one(bench: &Bench, report: &mut Report, grid: &mut Grid, api: &mut Api, language: Language) -> Result<()> {
     let name = format!("throughput-{}", language.name());
     let spec = Spec {
         name: &name,
@@ -74,14 +76,14 @@ fn one(bench: &Bench, report: &mut Report, api: &mut Api, language: Language) ->
             platform.turn(turn)?;
         }
         drop(front);
-        Some(bare.report(report, &format!("{}: bare skeleton", language.name()))?)
+        Some(bare.report(report, grid, &format!("{}: bare skeleton", language.name()))?)
     } else {
         for _ in 0..turns {
             platform.turn(turn)?;
         }
         None
     };
-    let rate = platform.report(report, &format!("{}: signed Invokes", language.name()))?;
+    let rate = platform.report(report, grid, &format!("{}: signed Invokes", language.name()))?;
     if let Some(skeleton) = skeleton {
         let title = format!("{}: of the skeleton", language.name());
         report.value_with_bar("throughput", &title, rate / skeleton, "×", Bar::AtLeast(FACTOR));
@@ -120,23 +122,25 @@ impl Side {
     }
 
     /// Tells the median of its rates, and gives it.
-    fn report(mut self, report: &mut Report, what: &str) -> Result<f64> {
+    fn report(mut self, report: &mut Report, grid: &mut Grid, what: &str) -> Result<f64> {
         let times = Summary::of(&self.times).context("no call was made")?;
         let rate = median(&mut self.rates).context("no turn was made")?;
         let own = median(&mut self.own_us).context("no turn was made")?;
-        report.times("throughput", &format!("{what}, latency"), times);
-        report.value("throughput", &format!("{what} a second"), rate, "/s");
-        report.value(
+        report.detail_times("throughput", &format!("{what}, latency"), times);
+        report.detail("throughput", &format!("{what} a second"), rate, "/s");
+        report.detail(
             "throughput",
             &format!("{what}: CPU of the load generator a call"),
             own,
             "µs",
         );
+        let cells = [
+            show(rate, ""),
+            show_us(times.p50_us),
+            show_us(times.p99_us),
+            show_us(own),
+        ];
+        grid.row(what, cells);
         Ok(rate)
     }
-}
-
-fn median(values: &mut [f64]) -> Option<f64> {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied()
 }

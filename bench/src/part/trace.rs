@@ -18,7 +18,7 @@ use crate::crowd::Crowd;
 use crate::function::{Api, invocation};
 use crate::language::Language;
 use crate::process;
-use crate::report::Report;
+use crate::report::{Grid, Report, show};
 use crate::stats::Summary;
 
 const FUNCTIONS: usize = 2000;
@@ -27,6 +27,28 @@ const CONNECTIONS: usize = 8;
 const MEMORY_MB: u32 = 128;
 /// Between the least and the most popular function.
 const ORDERS_OF_MAGNITUDE: f64 = 8.0;
+/// What is shown of a policy: the title, the simulation's own name, the unit.
+const COLUMNS: [(&str, &str, &str); 7] = [
+    ("cold, of all calls", "cold share of all calls, %", "%"),
+    (
+        "of the median function's",
+        "cold share of a function's calls, median, %",
+        "%",
+    ),
+    (
+        "of those of rare functions",
+        "cold share, functions of up to a call a minute, %",
+        "%",
+    ),
+    (
+        "their wait at p99",
+        "wait for an environment at p99, the same, ms",
+        "ms",
+    ),
+    ("idle memory", "memory that waits for calls, GB", "GB"),
+    ("most memory", "most memory, GB", "GB"),
+    ("starts", "starts", ""),
+];
 const SIMULATION_TIME: Duration = Duration::from_secs(300);
 
 pub(crate) fn measure(bench: &Bench, report: &mut Report) -> Result<()> {
@@ -36,7 +58,7 @@ pub(crate) fn measure(bench: &Bench, report: &mut Report) -> Result<()> {
     real(bench, report)
 }
 
-/// Every number that the simulation says, as it names it.
+/// Every number that the simulation says, as it names it; and the most telling of them, policy by policy.
 fn simulated(bench: &Bench, report: &mut Report) -> Result<()> {
     let program = bench.program.executable.with_file_name("examples").join("trace");
     if !program.exists() {
@@ -49,9 +71,24 @@ fn simulated(bench: &Bench, report: &mut Report) -> Result<()> {
     let text = process::run(command, SIMULATION_TIME)?;
     let said: Value = serde_json::from_str(&text).context("the simulation says JSON")?;
     flatten(&said, "", &mut |name, amount| {
-        report.value("trace", &format!("simulated day: {name}"), amount, "")
+        report.detail("trace", &format!("simulated day: {name}"), amount, "")
     });
+    report.grid(by_policy(&said)?);
     Ok(())
+}
+
+/// A row for each policy.
+fn by_policy(said: &Value) -> Result<Grid> {
+    let mut grid = Grid::new("trace", &COLUMNS.map(|(title, ..)| title));
+    for (policy, figures) in said.as_object().context("the simulation says an object")? {
+        let cells = COLUMNS.iter().map(|(_, name, unit)| {
+            let amount = figures[name].as_f64();
+            let amount = amount.with_context(|| format!("the simulation does not say {name:?} of {policy}"))?;
+            Ok(show(amount, unit))
+        });
+        grid.row(policy, cells.collect::<Result<Vec<_>>>()?);
+    }
+    Ok(grid)
 }
 
 fn flatten(value: &Value, name: &str, tell: &mut impl FnMut(&str, f64)) {
@@ -146,5 +183,18 @@ mod tests {
         flatten(&said, "", &mut |name, amount| told.push((name.to_owned(), amount)));
         let want = [("fixed, cold", 0.5), ("list, 0", 1.0), ("list, 1", 2.0)];
         assert_eq!(told, want.map(|(name, amount)| (name.to_owned(), amount)));
+    }
+
+    #[test]
+    fn a_policy_is_a_row_and_a_figure_that_is_missing_an_error() {
+        let figures: serde_json::Map<_, _> = COLUMNS
+            .iter()
+            .map(|(_, name, _)| ((*name).to_owned(), 0.5.into()))
+            .collect();
+        let mut said = serde_json::json!({ "adaptive": figures });
+        assert!(by_policy(&said).is_ok());
+        said["adaptive"].as_object_mut().unwrap().remove("starts");
+        let error = by_policy(&said).err().unwrap();
+        assert!(error.to_string().contains("\"starts\" of adaptive"), "{error}");
     }
 }

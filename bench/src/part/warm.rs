@@ -1,8 +1,9 @@
 //! What the platform adds to a warm call: a signed Invoke of an empty handler on one connection, beside what no platform
 //! can do without: a bare HTTP server, and the same interpreter at the other end of a socket.
 //!
-//! All take turns, so that whatever else the machine does meets all. The request is signed before the clock runs: that
-//! is the client's work.
+//! All take turns, each on a connection of its own, and are held against each other turn by turn: where the scheduler
+//! puts the two ends of a connection counts for more than the code between them (see [`crate::placement`]). So all are
+//! measured once more where they cannot choose. The request is signed before the clock runs: that is the client's work.
 
 use std::time::Duration;
 
@@ -14,45 +15,135 @@ use crate::Bench;
 use crate::bare::front::Front;
 use crate::bare::guest::Guest;
 use crate::bare::runtime::Runtime;
-use crate::connection::{Connection, unsigned};
+use crate::connection::{Bytes, Connection, unsigned};
 use crate::function::{ANSWER, Api, EVENT, Spec, invocation};
 use crate::language::Language;
-use crate::report::{Bar, Report};
-use crate::stats::Summary;
+use crate::placement::{Placement, Processors};
+use crate::report::{Bar, Grid, Report, show_us};
+use crate::server::Server;
+use crate::stats::{Summary, median, micros};
 
 /// What an Invoke may take at the median, of what its peers take together.
 const FACTOR: f64 = 1.35;
 /// What it may take at the 99th percentile, of its median.
 const TAIL_FACTOR: f64 = 3.0;
-/// Calls of one turn, and turns.
-const TURN: usize = 150;
-const TURNS: usize = 30;
+/// Calls before anything is counted: just-in-time compilers take some thousand.
+const WARM_UP: usize = 4000;
+/// Calls of one turn before those that are counted, and those.
+const BEGIN: usize = 20;
+const TURN: usize = 200;
+/// Turns where the scheduler chooses, and where it does not.
+const TURNS: usize = 40;
+const TURNS_HELD: usize = 12;
 /// A whole CPU, which a bare interpreter has too.
 const MEMORY_MB: u32 = 1769;
 
-/// Something to be called, and its times so far.
-struct Contender<'a> {
+/// The placements, as figures are named after them.
+const WHERE: [(Placement, &str); 3] = [
+    (Placement::Free, ""),
+    (Placement::Together, ", all on one processor"),
+    (Placement::Apart, ", client on another processor"),
+];
+
+/// Something to be called.
+trait Contender {
+    /// Begins a turn: on a new connection where there is one.
+    fn begin(&mut self) -> Result<()> {
+        Ok(())
+    }
+    fn call(&mut self) -> Result<Duration>;
+    /// All processes that take part, but this one.
+    fn processes(&self) -> Result<Vec<i32>>;
+}
+
+impl Contender for Guest {
+    fn call(&mut self) -> Result<Duration> {
+        Self::call(self, EVENT)
+    }
+
+    fn processes(&self) -> Result<Vec<i32>> {
+        Ok(vec![self.pid()])
+    }
+}
+
+impl Contender for Runtime {
+    fn call(&mut self) -> Result<Duration> {
+        Self::call(self, EVENT)
+    }
+
+    fn processes(&self) -> Result<Vec<i32>> {
+        Ok(vec![self.pid()])
+    }
+}
+
+/// A server of HTTP.
+struct OverHttp<P> {
+    connection: Connection,
+    request: Bytes,
+    processes: P,
+}
+
+impl<P: Fn() -> Result<Vec<i32>>> Contender for OverHttp<P> {
+    fn begin(&mut self) -> Result<()> {
+        self.connection = Connection::open(self.connection.address())?;
+        Ok(())
+    }
+
+    fn call(&mut self) -> Result<Duration> {
+        self.connection.expect(&self.request, ANSWER)
+    }
+
+    fn processes(&self) -> Result<Vec<i32>> {
+        (self.processes)()
+    }
+}
+
+/// One of those that take turns, with its times so far.
+struct Side<'a> {
     name: &'static str,
-    call: Box<dyn FnMut() -> Result<Duration> + 'a>,
-    times: Vec<Duration>,
+    contender: Box<dyn Contender + 'a>,
+    /// By placement.
+    times: [Times; 3],
+}
+
+#[derive(Default)]
+struct Times {
+    all: Vec<Duration>,
+    /// The median of each turn, in microseconds.
+    medians: Vec<f64>,
 }
 
 pub(crate) fn measure(bench: &Bench, report: &mut Report) -> Result<()> {
     let server = bench.program.start(&[])?;
     let mut api = Api::open(server.address)?;
+    let columns = [
+        "p50",
+        "p99",
+        "p50 on one processor",
+        "p50 with the client on another one",
+    ];
+    let mut grid = Grid::new("warm", &columns);
     for language in Language::ALL {
         if bench.languages.of(language).is_none() {
             report.absent("warm", language.name(), ABSENT);
             continue;
         }
-        if let Err(error) = one(bench, report, &mut api, language) {
+        if let Err(error) = one(bench, report, &mut grid, &server, &mut api, language) {
             report.failed("warm", language.name(), &error);
         }
     }
+    report.grid(grid);
     server.stop()
 }
 
-fn one(bench: &Bench, report: &mut Report, api: &mut Api, language: Language) -> Result<()> {
+fn one(
+    bench: &Bench,
+    report: &mut Report,
+    grid: &mut Grid,
+    server: &Server,
+    api: &mut Api,
+    language: Language,
+) -> Result<()> {
     let name = format!("warm-{}-{MEMORY_MB}", language.name());
     let spec = Spec {
         name: &name,
@@ -60,68 +151,150 @@ fn one(bench: &Bench, report: &mut Report, api: &mut Api, language: Language) ->
         memory_mb: MEMORY_MB,
     };
     api.deploy(&bench.languages, &spec)?;
-    let mut connection = Connection::open(api.address)?;
-    let request = invocation(api.address, &name)?;
-    let mut contenders = vec![contender("signed Invoke", move || connection.expect(&request, ANSWER))];
-
     let hello = Front::hello()?;
-    let mut connection = Connection::open(hello.address)?;
-    let request = unsigned(
-        hello.address,
-        &Method::POST,
-        "/2015-03-31/functions/warm/invocations",
-        EVENT,
-    );
-    contenders.push(contender("bare hyper", move || connection.expect(&request, ANSWER)));
-
+    let mut sides = vec![side(
+        "signed Invoke",
+        OverHttp {
+            connection: Connection::open(api.address)?,
+            request: invocation(api.address, &name)?,
+            processes: || Ok(server.family()?.members().to_vec()),
+        },
+    )];
+    let path = "/2015-03-31/functions/warm/invocations";
+    sides.push(side(
+        "bare hyper",
+        OverHttp {
+            connection: Connection::open(hello.address)?,
+            request: unsigned(hello.address, &Method::POST, path, EVENT),
+            processes: || Ok(vec![hello.pid()]),
+        },
+    ));
     if Language::INTERPRETED.contains(&language) {
-        let mut guest = Guest::start(language, &bench.languages.need(language)?.executable)?;
-        contenders.push(contender("frames, bare loop", move || guest.call(EVENT)));
+        let guest = Guest::start(language, &bench.languages.need(language)?.executable)?;
+        sides.push(side("frames, bare loop", guest));
         match Runtime::start(&bench.languages, language) {
-            Ok(mut runtime) => contenders.push(contender("frames, its own runtime", move || runtime.call(EVENT))),
+            Ok(runtime) => sides.push(side("frames, its own runtime", runtime)),
             Err(error) => report.failed("warm", &format!("{}: its own runtime", language.name()), &error),
         }
     }
-    take_turns(&mut contenders, bench.samples(TURNS))?;
-    let mut medians = Vec::new();
-    for contender in &contenders {
-        let times = Summary::of(&contender.times).context("no call was made")?;
-        report.times("warm", &format!("{}: {}", language.name(), contender.name), times);
-        medians.push((times.p50_us, times.p99_us));
+    for side in &mut sides {
+        (0..bench.samples(WARM_UP)).try_for_each(|_| side.call().map(drop))?;
     }
-    let [invoke, hyper, rest @ ..] = medians.as_slice() else {
-        return Ok(());
-    };
-    if let Some(frames) = rest.first() {
-        let title = format!("{}: Invoke / (hyper + frames)", language.name());
-        let ratio = invoke.0 / (hyper.0 + frames.0);
-        report.value_with_bar("warm", &title, ratio, "×", Bar::AtMost(FACTOR));
-        let title = format!("{}: p99 / p50", language.name());
-        report.value_with_bar("warm", &title, invoke.1 / invoke.0, "×", Bar::AtMost(TAIL_FACTOR));
+    let processors = Processors::find()?;
+    for (placement, _) in WHERE {
+        if placement == Placement::Free || processors.are_several() {
+            take_turns(bench, &mut sides, &processors, placement)?;
+        }
     }
-    drop(contenders);
+    drop(processors);
+    tell(report, grid, language, &sides)?;
+    drop(sides);
     api.delete(&name)
 }
 
-fn contender<'a>(name: &'static str, call: impl FnMut() -> Result<Duration> + 'a) -> Contender<'a> {
-    Contender {
+fn side<'a>(name: &'static str, contender: impl Contender + 'a) -> Side<'a> {
+    Side {
         name,
-        call: Box::new(call),
-        times: Vec::new(),
+        contender: Box::new(contender),
+        times: Default::default(),
     }
 }
 
-/// The first turn warms all up and is not counted.
-fn take_turns(contenders: &mut [Contender<'_>], turns: usize) -> Result<()> {
-    for turn in 0..=turns {
-        for contender in &mut *contenders {
-            for _ in 0..TURN {
-                let took = (contender.call)().context(contender.name)?;
-                if turn > 0 {
-                    contender.times.push(took);
-                }
+impl Side<'_> {
+    fn call(&mut self) -> Result<Duration> {
+        self.contender.call().context(self.name)
+    }
+
+    fn at(&self, placement: Placement) -> &Times {
+        &self.times[placement as usize]
+    }
+
+    fn turn(&mut self, placement: Placement) -> Result<()> {
+        self.contender.begin()?;
+        for _ in 0..BEGIN {
+            self.call()?;
+        }
+        let turn = (0..TURN).map(|_| self.call()).collect::<Result<Vec<_>>>()?;
+        let mut of_turn: Vec<_> = turn.iter().copied().map(micros).collect();
+        let times = &mut self.times[placement as usize];
+        times.medians.extend(median(&mut of_turn));
+        times.all.extend(turn);
+        Ok(())
+    }
+}
+
+fn take_turns(bench: &Bench, sides: &mut [Side<'_>], processors: &Processors, placement: Placement) -> Result<()> {
+    let mut held = Vec::new();
+    for side in &*sides {
+        held.push(processors.hold_servers(placement, &side.contender.processes()?)?);
+    }
+    let turns = bench.samples(if placement == Placement::Free {
+        TURNS
+    } else {
+        TURNS_HELD
+    });
+    for turn in 0..turns {
+        // Nobody always follows the same one.
+        let count = sides.len();
+        for number in 0..count {
+            processors.place_client(placement, turn)?;
+            sides[(number + turn) % count].turn(placement)?;
+        }
+    }
+    drop(held);
+    Ok(())
+}
+
+/// The median over the turns of what an Invoke takes, in parts of what its two peers take in the same turn.
+fn ratio(invoke: &Times, hyper: &Times, frames: &Times) -> Option<f64> {
+    let peers = hyper.medians.iter().zip(&frames.medians);
+    let mut ratios: Vec<_> = invoke
+        .medians
+        .iter()
+        .zip(peers)
+        .map(|(invoke, (hyper, frames))| invoke / (hyper + frames))
+        .collect();
+    median(&mut ratios)
+}
+
+fn tell(report: &mut Report, grid: &mut Grid, language: Language, sides: &[Side<'_>]) -> Result<()> {
+    let language = language.name();
+    for side in sides {
+        let mut cells = Vec::new();
+        for (placement, where_) in WHERE {
+            let Some(times) = Summary::of(&side.at(placement).all) else {
+                continue;
+            };
+            report.detail_times("warm", &format!("{language}: {}{where_}", side.name), times);
+            cells.push(show_us(times.p50_us));
+            if placement == Placement::Free {
+                cells.push(show_us(times.p99_us));
             }
         }
+        grid.row(&format!("{language}: {}", side.name), cells);
+    }
+    let [invoke, hyper, rest @ ..] = sides else {
+        return Ok(());
+    };
+    let of = |side: &Side<'_>| Summary::of(&side.at(Placement::Free).all).context("no call was made");
+    let (invoke_free, hyper_free) = (of(invoke)?, of(hyper)?);
+    if let Some(frames) = rest.first() {
+        for (placement, where_) in WHERE {
+            if let Some(ratio) = ratio(invoke.at(placement), hyper.at(placement), frames.at(placement)) {
+                let title = format!("{language}: Invoke / (hyper + frames){where_}");
+                report.value_with_bar("warm", &title, ratio, "×", Bar::AtMost(FACTOR));
+            }
+        }
+        let title = format!("{language}: Invoke, p99 / p50");
+        report.value_with_bar(
+            "warm",
+            &title,
+            invoke_free.p99_us / invoke_free.p50_us,
+            "×",
+            Bar::AtMost(TAIL_FACTOR),
+        );
+        let title = format!("{language}: bare hyper, p99 / p50");
+        report.value("warm", &title, hyper_free.p99_us / hyper_free.p50_us, "×");
     }
     Ok(())
 }

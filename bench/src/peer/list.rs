@@ -237,32 +237,37 @@ pub(super) const ALL: [Peer; 12] = [
 /// How a container is run from the folder, by its number.
 type Container = fn(&Path, usize) -> Command;
 
-/// A container that runs `python3` on a root folder, says `null` and ends, by each of the programs that can.
+/// A container that runs `python3` on a root folder, says `null` and ends, by each of the programs that can; without
+/// control groups, and with limits that every root may set.
 pub(super) const CONTAINERS: [(&str, Container); 2] = [
     ("crun", |folder, number| {
-        let mut command = Command::new("crun");
+        let mut command = beside_version_2("crun");
         let name = format!("ephyra-bench-{}-{number}", std::process::id());
-        command.arg("run").arg("--bundle").arg(folder.join("bundle")).arg(name);
+        command.args(["--cgroup-manager=disabled", "run", "--bundle"]);
+        command.arg(folder.join("bundle")).arg(name);
         command
     }),
     ("podman", |folder, _| {
-        let mut command = Command::new("podman");
-        command
-            .args([
-                "run",
-                "--rm",
-                "--runtime",
-                "crun",
-                "--network",
-                "none",
-                "--read-only",
-                "--rootfs",
-            ])
-            .arg(folder.join("root"))
-            .args(["/usr/bin/python3", "-c", "import json; print(json.dumps(None))"]);
+        let mut command = beside_version_2("podman");
+        command.args(["run", "--rm", "--runtime", "crun", "--network", "none", "--read-only"]);
+        command.args(["--cgroups=disabled", "--ulimit", "nofile=1024:1024"]);
+        command.args(["--ulimit", "nproc=1024:1024", "--rootfs"]);
+        command.arg(folder.join("root"));
+        command.args(["/usr/bin/python3", "-c", "print('null')"]);
         command
     }),
 ];
+
+/// crun refuses to run where control groups of both versions are in use. There it gets a mount namespace in which it
+/// sees version 2 alone, which takes some two milliseconds.
+fn beside_version_2(program: &str) -> Command {
+    if !Path::new("/sys/fs/cgroup/unified").exists() {
+        return Command::new(program);
+    }
+    let script = "mount -t cgroup2 none /sys/fs/cgroup && exec \"$@\"";
+    let what = ["--mount", "--propagation", "private", "sh", "-c", script, "sh", program];
+    command("unshare", &what)
+}
 
 /// Where a program is on the `PATH`.
 pub(super) fn find(program: &str) -> Option<PathBuf> {

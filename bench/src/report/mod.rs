@@ -1,9 +1,11 @@
-//! Figures beside their bars: a table for people, JSON for machines.
+//! Figures beside their bars: JSON for machines, and tables for people ([`text`]).
+
+mod text;
 
 use anyhow::Result;
-use comfy_table::Table;
-use comfy_table::presets::{ASCII_MARKDOWN, UTF8_BORDERS_ONLY};
 use serde::Serialize;
+
+pub(crate) use self::text::{Grid, show, show_us};
 
 use crate::language::Runtime;
 use crate::stats::Summary;
@@ -15,6 +17,8 @@ pub(crate) struct Report {
     runtimes: Vec<Runtime>,
     is_quick: bool,
     figures: Vec<Figure>,
+    #[serde(skip)]
+    grids: Vec<Grid>,
 }
 
 #[derive(Serialize)]
@@ -44,6 +48,9 @@ struct Figure {
     absent: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
+    /// Whether people see it in a grid, or not at all.
+    #[serde(skip)]
+    is_detail: bool,
 }
 
 #[derive(Clone, Copy, Serialize)]
@@ -112,6 +119,7 @@ impl Report {
             runtimes,
             is_quick,
             figures: Vec::new(),
+            grids: Vec::new(),
         })
     }
 
@@ -155,6 +163,29 @@ impl Report {
         self.add(part, name, None, Some(Value { amount, unit }), Some(bar));
     }
 
+    /// A figure that the tables do not list: a grid shows it, or it is for those who ask for it.
+    pub(crate) fn detail(&mut self, part: &str, name: &str, amount: f64, unit: &'static str) {
+        self.value(part, name, amount, unit);
+        self.hide_last();
+    }
+
+    /// The same for times.
+    pub(crate) fn detail_times(&mut self, part: &str, name: &str, times: Summary) {
+        self.times(part, name, times);
+        self.hide_last();
+    }
+
+    fn hide_last(&mut self) {
+        if let Some(figure) = self.figures.last_mut() {
+            figure.is_detail = true;
+        }
+    }
+
+    /// Figures that are compared side by side, at the head of their part.
+    pub(crate) fn grid(&mut self, grid: Grid) {
+        self.grids.push(grid);
+    }
+
     /// What could not be measured although it should have been.
     pub(crate) fn failed(&mut self, part: &str, name: &str, error: &anyhow::Error) {
         self.add(part, &format!("{name}: could not be measured"), None, None, None);
@@ -181,6 +212,7 @@ impl Report {
             bar,
             absent: None,
             error: None,
+            is_detail: false,
         });
     }
 
@@ -195,104 +227,26 @@ impl Report {
         Ok(serde_json::to_vec_pretty(self)?)
     }
 
+    /// Tables for people; `is_markdown` is for documents, the other for a terminal.
     pub(crate) fn text(&self, is_markdown: bool) -> String {
-        let mut table = Table::new();
-        table.load_style(if is_markdown { ASCII_MARKDOWN } else { UTF8_BORDERS_ONLY });
-        table.set_header(["part", "figure", "p50", "p99", "n", "value", "bar", ""]);
+        text::text(self, is_markdown)
+    }
+
+    /// The parts, in their order.
+    fn parts(&self) -> Vec<&str> {
+        let mut parts: Vec<&str> = Vec::new();
         for figure in &self.figures {
-            table.add_row(figure.row());
-        }
-        let runtimes: Vec<_> = self
-            .runtimes
-            .iter()
-            .map(|runtime| format!("{} {}", runtime.identifier, runtime.version).trim().to_owned())
-            .collect();
-        let machine = &self.machine;
-        let mut text = format!(
-            "{}, {} cores, {} MiB, Linux {}, load {}; {}{}\n\n{table}",
-            machine.processor,
-            machine.cores,
-            machine.memory_mib,
-            machine.kernel,
-            machine.load,
-            runtimes.join(", "),
-            if self.is_quick {
-                " (quick: too few samples for figures)"
-            } else {
-                ""
-            },
-        );
-        for figure in &self.figures {
-            if let Some(error) = &figure.error {
-                text += &format!("\n{}, {}: {error}", figure.part, figure.name);
+            if !parts.contains(&figure.part.as_str()) {
+                parts.push(&figure.part);
             }
         }
-        text
-    }
-}
-
-impl Figure {
-    fn row(&self) -> [String; 8] {
-        let time = |of: fn(&Summary) -> f64| self.times.as_ref().map_or_else(String::new, |times| show_us(of(times)));
-        let unit = self.value.map_or("", |value| value.unit);
-        let value = self.value.map(|value| show(value.amount, unit));
-        let bar = self.bar.map(|bar| match (bar.at_most, bar.at_least) {
-            (Some(bar), _) => format!("≤ {}", show(bar, unit)),
-            (None, Some(bar)) => format!("≥ {}", show(bar, unit)),
-            (None, None) => String::new(),
-        });
-        let verdict = match (&self.error, self.bar) {
-            (None, Some(bar)) if bar.is_met => "PASS",
-            (Some(_), _) | (None, Some(_)) => "FAIL",
-            (None, None) => "",
-        };
-        [
-            self.part.clone(),
-            self.name.clone(),
-            time(|times| times.p50_us),
-            time(|times| times.p99_us),
-            self.times.map_or_else(String::new, |times| times.samples.to_string()),
-            value.or_else(|| self.absent.clone()).unwrap_or_default(),
-            bar.unwrap_or_default(),
-            verdict.to_owned(),
-        ]
+        parts
     }
 }
 
 /// How many cores this process may use.
 pub(crate) fn cores() -> Result<usize> {
     Ok(std::thread::available_parallelism()?.get())
-}
-
-fn show_us(micros: f64) -> String {
-    if micros < 10_000.0 {
-        show(micros, "µs")
-    } else {
-        show(micros / 1000.0, "ms")
-    }
-}
-
-fn show(amount: f64, unit: &str) -> String {
-    let number = match amount.abs() {
-        1000.0.. => grouped(amount),
-        100.0.. => format!("{amount:.0}"),
-        10.0.. => format!("{amount:.1}"),
-        _ => format!("{amount:.2}"),
-    };
-    format!("{number} {unit}").trim_end().to_owned()
-}
-
-/// Whole, with a comma between thousands.
-fn grouped(amount: f64) -> String {
-    let digits = format!("{:.0}", amount.abs());
-    let mut text = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    if amount < 0.0 { format!("-{text}") } else { text }
 }
 
 #[cfg(test)]
@@ -344,17 +298,5 @@ mod tests {
         assert_eq!(json["figures"][0]["times"]["samples"], 30);
         assert_eq!(json["figures"][1]["bar"]["is_met"], false);
         assert!(report.text(false).contains("55.0 ms"));
-    }
-
-    #[test]
-    fn numbers_are_shown_with_three_digits_or_all() {
-        for (amount, want) in [
-            (0.5, "0.50 x"),
-            (12.34, "12.3 x"),
-            (123.4, "123 x"),
-            (1_234_567.0, "1,234,567 x"),
-        ] {
-            assert_eq!(show(amount, "x"), want);
-        }
     }
 }
