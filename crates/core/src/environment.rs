@@ -77,7 +77,7 @@ pub struct Execution {
     pub result: Result<bytes::Bytes, FunctionError>,
     /// The last 4 KB of what was logged, when it was wanted.
     pub log_tail: Option<bytes::Bytes>,
-    /// Time and resources; `queued` as the environment saw it.
+    /// Time and resources, as they are accounted and reported.
     pub measures: Measures,
     /// What goes on behind the answer: extensions that finish, or that are told of the environment's end.
     pub after: Option<After>,

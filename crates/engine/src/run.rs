@@ -34,14 +34,12 @@ struct Ran {
     request_id: RequestId,
     revision: Arc<Revision>,
     start_ms: i64,
-    queued: Duration,
     is_cold: bool,
 }
 
 impl Ran {
     /// The environment tells of its start at its first use; whether this invocation paid for it is known here alone.
     fn measures(&self, mut measures: Measures) -> Measures {
-        measures.queued = self.queued;
         if !self.is_cold && measures.cold.take().is_some() {
             measures.billed_ms = billed_ms(measures.duration);
         }
@@ -60,7 +58,6 @@ impl Inner {
         })?;
         let ran = Ran {
             request_id,
-            queued: now().saturating_duration_since(invocation.received),
             start_ms: unix_ms(),
             is_cold: granted.is_cold,
             revision,
@@ -133,7 +130,7 @@ impl Inner {
             bytes_in: measures.bytes_in,
             bytes_out: measures.bytes_out,
             cold: measures.cold.map(|cold| ColdUsage {
-                queue_us: micros(waiting(ran.queued, cold)),
+                queue_us: micros(waiting(measures.queued, cold)),
                 environment_us: micros(cold.environment),
                 boot_us: micros(cold.boot),
                 init_us: micros(cold.init),

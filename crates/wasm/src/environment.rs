@@ -285,7 +285,8 @@ impl WasmEnvironment {
             duration,
             billed_ms: billed_ms(duration + paid),
             cold,
-            queued: delivered.saturating_duration_since(invocation.received),
+            // An instance is at hand when it is loaded, which is after the event has come.
+            queued: delivered.saturating_duration_since(invocation.received) + init,
             peak_memory_bytes: taken.peak_bytes,
             cpu: taken.cpu,
             bytes_in: invocation.payload.len() as u64,
@@ -329,7 +330,7 @@ impl WasmEnvironment {
                 .filter(|_| self.purpose.is_paid_by_first_call())
                 .map(|start| Cold {
                     start,
-                    queue: measures.queued,
+                    queue: measures.queued.saturating_sub(start.started_in()),
                 }),
             extensions: None,
         };

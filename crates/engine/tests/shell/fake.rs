@@ -96,6 +96,7 @@ impl Environment for Fake {
         invocation: Invocation,
     ) -> BoxFuture<'static, (Option<Box<dyn Environment>>, Execution)> {
         Box::pin(async move {
+            let arrived = tokio::time::Instant::now().into_std();
             let text = String::from_utf8_lossy(&invocation.payload).into_owned();
             let mut words = text.split(' ');
             let ms = words.next().and_then(|word| word.parse().ok()).unwrap_or(0);
@@ -124,6 +125,7 @@ impl Environment for Fake {
                 duration: Duration::from_millis(ms),
                 billed_ms: if cold.is_some() { ms + 90 } else { ms },
                 cold,
+                queued: arrived.saturating_duration_since(invocation.received),
                 ..Measures::default()
             };
             let mut environment = result.is_ok().then_some(self as Box<dyn Environment>);
