@@ -4,8 +4,8 @@ Each row of the table is a misdeed; each column a runtime. A test calls a functi
 looks at four things: what its caller is told; whether the environment is gone, or is used again where Lambda uses it
 again; that another function got right answers in good time all the while; and that nothing is left on the machine.
 
-What is wrong from the start is elsewhere: code that cannot be loaded in `test_runtimes.py`, `test_java.py` and
-`test_custom_runtimes.py`; attempts to get out of a sandbox in `test_sandbox.py`.
+Below the table are extensions, and packages that are wrong from the start. More of these are in `test_runtimes.py`,
+`test_java.py`, `test_custom_runtimes.py` and `test_extensions.py`; attempts to get out of a sandbox in `test_sandbox.py`.
 """
 
 import json
@@ -19,8 +19,9 @@ import pytest
 
 import harness
 from harness import HERE, package, together, until
-from test_custom_runtimes import PROVIDED, PYTHON_CLIENT
+from test_custom_runtimes import BASH, PROVIDED, PYTHON_CLIENT
 from test_extensions import ECHO
+from test_extensions import PYTHON as EXTENSION
 
 TIMEOUT = 3
 # Another function's answer is late beyond this, in seconds: two cores may be shared with much else.
@@ -281,6 +282,19 @@ def server():
         server.close()
 
 
+def java(server):
+    return next(name for name in server.runtimes() if name.startswith("java"))
+
+
+def compiled(name):
+    """A Java class of these tests with its inner ones, as files of a package."""
+    folder = pathlib.Path(os.environ.get("EPHYRA_E2E_JAVA") or HERE / "java" / "target") / "classes" / "e2e"
+    files = {f"e2e/{path.name}": path.read_bytes() for path in folder.glob(f"{name}*.class")}
+    if not files:
+        pytest.exit(f"{name} is not in {folder}: run scripts/test, or mvn package in {HERE / 'java'}", 2)
+    return files
+
+
 @pytest.fixture(scope="module")
 def wrongdoer(server):
     """The function that misbehaves in a runtime."""
@@ -290,12 +304,8 @@ def wrongdoer(server):
         if runtime not in made:
             more = {"Timeout": TIMEOUT, "MemorySize": 512}
             if runtime == "java":
-                classes = pathlib.Path(os.environ.get("EPHYRA_E2E_JAVA") or HERE / "java" / "target") / "classes"
-                identifier = next(name for name in server.runtimes() if name.startswith("java"))
-                files = {f"e2e/{path.name}": path.read_bytes() for path in (classes / "e2e").glob("Misdeeds*.class")}
-                made[runtime] = server.create(
-                    None, runtime=identifier, handler="e2e.Misdeeds::handle", Code={"ZipFile": package(files)}, **more
-                )
+                code = {"ZipFile": package(compiled("Misdeeds"))}
+                made[runtime] = server.create(None, runtime=java(server), handler="e2e.Misdeeds::handle", Code=code, **more)
             else:
                 source = {"python": PYTHON, "node": NODE, "provided": BOOTSTRAP}[runtime]
                 identifier = {"python": server.python, "node": server.node, "provided": PROVIDED}[runtime]
@@ -339,3 +349,147 @@ def test_misdeeds(server, wrongdoer, misdeed, runtime):
         server.lambda_.update_function_configuration(FunctionName=name, Description=misdeed)
         server.wait_updated(name)
         until(gone, "the environment to be gone", 20)
+
+
+# -- extensions
+
+REGISTERED = EXTENSION + "id = register(name, 'INVOKE', 'SHUTDOWN')[1]['lambda-extension-identifier']\nsay('registered')\n"
+HANGING = {
+    "before it registers": EXTENSION + "time.sleep(1000)\n",
+    "before it asks for an event": REGISTERED + "time.sleep(1000)\n",
+    "with half a request": EXTENSION + "import socket\nhost, port = api.split(':')\n"
+    "s = socket.create_connection((host, int(port)))\ns.sendall(b'POST /2020-01-01/extension/register HTTP/1.1\\r\\nHost: x')\ntime.sleep(1000)\n",
+}  # fmt: skip
+# It has heard of an invocation, or of the end.
+ON = {
+    "INVOKE": REGISTERED + "while following(id)['eventType'] != 'INVOKE': pass\nMISDEED\n",
+    "SHUTDOWN": REGISTERED + "while following(id)['eventType'] != 'SHUTDOWN': pass\nMISDEED\n",
+}
+
+
+@pytest.fixture(scope="module")
+def with_extension(server):
+    """Makes functions that have an extension."""
+    layers = []
+
+    def make(extension, source="def handler(event, context): return event", **arguments):
+        layers.append(server.unique("layer"))
+        content = package({"extensions/wrong": extension}, {"extensions/wrong": 0o755})
+        arn = server.lambda_.publish_layer_version(LayerName=layers[-1], Content={"ZipFile": content})["LayerVersionArn"]
+        arguments.setdefault("Timeout", TIMEOUT)
+        server.made.append(server.create(source, Layers=[arn], **arguments))
+        return server.made[-1]
+
+    yield make
+    for layer in layers:
+        server.lambda_.delete_layer_version(LayerName=layer, VersionNumber=1)
+
+
+def alone(server):
+    """Whether no function but the witness has an environment."""
+    return len(server.sandboxes()[0]) == 1
+
+
+@pytest.fixture
+def quiet(server):
+    """The witness alone has an environment, before and after."""
+    for name in server.made:
+        server.forget(name)
+    server.made.clear()
+    until(lambda: alone(server), "the witness to be alone", 20)
+    yield
+    until(lambda: alone(server), "the environments to be gone", 20)
+
+
+def test_extensions_that_never_answer_at_the_start(server, quiet, with_extension):
+    sources = {"python": {}, "node": {"source": NODE, "runtime": server.node}, "bash": {"source": BASH, "runtime": PROVIDED}}
+    names = [with_extension(source, **more) for source in HANGING.values() for more in sources.values()]
+
+    def check(name):
+        # The ten seconds of an initialisation are over, and so is the function's own time.
+        begun = time.monotonic()
+        result = server.error_of(name)
+        message = f"RequestId: {result.request_id} Error: Task timed out after {TIMEOUT}.00 seconds"
+        assert result.payload == {"errorType": "Sandbox.Timedout", "errorMessage": message}
+        assert 10 + TIMEOUT <= time.monotonic() - begun < 40
+        assert "INIT_REPORT" in server.logs(name) and "Status: timeout" in server.logs(name)
+
+    with server.witness:
+        together([lambda name=name: check(name) for name in names])
+
+
+def test_extensions_that_never_answer_at_the_end(server, quiet, with_extension):
+    deaf = "signal.signal(signal.SIGTERM, signal.SIG_IGN)\nsay('hangs')\nwhile True: time.sleep(1000)"
+    name = with_extension(ON["SHUTDOWN"].replace("MISDEED", deaf))
+    assert server.invoke(name, 1) == 1
+    with server.witness:
+        begun = time.monotonic()
+        server.lambda_.update_function_configuration(FunctionName=name, Description="another")
+        until(lambda: alone(server), "the environment to be gone", 20)
+        # Two seconds are theirs, and no more.
+        assert 1.5 < time.monotonic() - begun < 10
+        assert "hangs" in server.logs(name)
+        server.wait_updated(name)
+        assert server.invoke(name, 2) == 2
+    server.forget(name)
+
+
+@pytest.mark.parametrize(
+    ("what", "error_type", "message"),
+    [
+        ("while True: pass", None, None),
+        (f"import subprocess; subprocess.run(['/bin/sh', '-c', {BOMB!r}])", None, None),
+        ("while True: print('x' * 1000)", None, None),
+        ("kept = []\nwhile True: kept.append(b'x' * (8 << 20))", "Extension.Crash", "signal: killed"),
+        ("os.kill(os.getpid(), 11)", "Extension.Crash", "signal: segmentation fault"),
+        ("sys.exit(0)", "Extension.Crash", "exit code 0"),
+        ("call('POST', '/2020-01-01/extension/exit/error', '{}', Lambda_Extension_Identifier=id,"
+         " Lambda_Extension_Function_Error_Type='Extension.Mine'); time.sleep(1000)", "Extension.ExitError", "wrong failed"),
+    ],
+    ids=["spins", "forks", "floods", "leaks", "crashes", "leaves", "gives up"],
+)  # fmt: skip
+def test_extensions_that_misbehave_at_an_invocation(server, quiet, with_extension, what, error_type, message):
+    slow = "import time\ndef handler(event, context):\n    time.sleep(event)\n    return event"
+    name = with_extension(ON["INVOKE"].replace("MISDEED", what), slow, MemorySize=512, Timeout=TIMEOUT if error_type is None else 30)
+    with server.witness:
+        if error_type is None:
+            # The function has answered; its extension has its time, and the environment ends.
+            assert server.invoke(name, 0, LogType="None") == 0
+        else:
+            result = server.error_of(name, 20)
+            assert result.payload["errorType"] == error_type, result.payload
+            assert re.fullmatch(f"RequestId: {result.request_id} Error: {message}", result.payload["errorMessage"]), result.payload
+        until(lambda: alone(server), "the environment to be gone", 20)
+        # A flood may have gone on behind it, beyond what is shown.
+        assert error_type or "print" in what or "Task timed out" in server.logs(name)
+    server.forget(name)
+
+
+# -- packages that are wrong from the start
+
+
+def test_a_jar_without_the_class(server, quiet):
+    manifest = {"META-INF/MANIFEST.MF": "Manifest-Version: 1.0\r\n\r\n"}
+    jar = package(manifest | compiled("Order"))
+    absent = "java.lang.ClassNotFoundException"
+    cases = [
+        # The package is the jar; the jar is a library; the library is none; the class is none.
+        (jar, absent),
+        (package({"lib/functions.jar": jar}), absent),
+        (package({"lib/functions.jar": jar[:100]}), absent),
+        (package(manifest | {"e2e/Misdeeds.class": b"\xca\xfe\xba\xbe\0\0\0\x34 not a class"}), "java.lang.ClassFormatError"),
+    ]
+    for code, error_type in cases:
+        name = server.create(
+            None, runtime=java(server), handler="e2e.Misdeeds::handle", Code={"ZipFile": code}, MemorySize=256, Timeout=20
+        )
+        server.made.append(name)
+        with server.witness:
+            results = [server.error_of(name) for _ in range(2)]
+            server.forget(name)
+            until(lambda: alone(server), "the environment to be gone", 20)
+        for result in results:
+            assert result.payload["errorType"] == error_type, result.payload
+            assert error_type != absent or result.payload["errorMessage"] == "Class not found: e2e.Misdeeds"
+        # As on Lambda, Java's runtime goes on without a class: it is the invocations that fail.
+        assert [("Init Duration" in result.log) for result in results] == [True, error_type != absent]

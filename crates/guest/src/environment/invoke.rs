@@ -69,22 +69,35 @@ impl GuestEnvironment {
         if self.has_extensions {
             self.api.summon(&delivery);
         }
-        match self
-            .watch
-            .during(Some(deadline), self.protocol.converse(&delivery, sent))
-            .await
-        {
-            Waited::Done(Ok(Err(Failure::Reported(document)))) => {
+        let (has_extensions, protocol, api) = (self.has_extensions, &mut self.protocol, &self.api);
+        let work = async {
+            let answer = protocol.converse(&delivery, sent);
+            if !has_extensions {
+                return Ok(answer.await);
+            }
+            tokio::select! {
+                biased;
+                answered = answer => Ok(answered),
+                // Never well: this waits for one that gives up.
+                Err(fallen) = api.until(|_| false) => Err(fallen),
+            }
+        };
+        let answered = match self.watch.during(Some(deadline), work).await {
+            Waited::Done(Ok(answered)) => answered,
+            Waited::Done(Err(fallen)) => return Err(self.failure_of_fallen(fallen).await),
+            Waited::Exited(exit) => return Err(self.failure_of_exit(exit)),
+            Waited::Lost(number, exit) => return Err(self.failure_of_lost(number, exit)),
+            Waited::Deadline => return Err(Failure::Timeout),
+        };
+        match answered {
+            Ok(Err(Failure::Reported(document))) => {
                 match self.watch.during(Some(deadline), self.protocol.settled()).await {
                     Waited::Done(()) => Err(Failure::Reported(document)),
                     Waited::Exited(_) | Waited::Lost(..) | Waited::Deadline => Err(Failure::Fatal(document)),
                 }
             }
-            Waited::Done(Ok(answered)) => answered,
-            Waited::Done(Err(broken)) => Err(self.failure_of(broken).await),
-            Waited::Exited(exit) => Err(self.failure_of_exit(exit)),
-            Waited::Lost(number, exit) => Err(self.failure_of_lost(number, exit)),
-            Waited::Deadline => Err(Failure::Timeout),
+            Ok(answered) => answered,
+            Err(broken) => Err(self.failure_of(broken).await),
         }
     }
 
