@@ -66,7 +66,8 @@ fn one(bench: &Bench, report: &mut Report, grid: &mut Grid, api: &mut Api, langu
         .crowd
         .hammer(&platform.requests, bench.time(WARM_UP))?
         .all_good(&name)?;
-    let skeleton = if Language::INTERPRETED.contains(&language) {
+    let mut ratios = Vec::new();
+    if Language::INTERPRETED.contains(&language) {
         let front = Front::skeleton(language, &bench.languages.need(language)?.executable)?;
         let mut bare = Side::new(front.address, unsigned(front.address, &Method::POST, "/", EVENT))?;
         bare.turn(turn)?;
@@ -76,17 +77,18 @@ fn one(bench: &Bench, report: &mut Report, grid: &mut Grid, api: &mut Api, langu
             platform.turn(turn)?;
         }
         drop(front);
-        Some(bare.report(report, grid, &format!("{}: bare skeleton", language.name()))?)
+        let rates = platform.rates.iter().zip(&bare.rates);
+        ratios.extend(rates.map(|(platform, bare)| platform / bare));
+        bare.report(report, grid, &format!("{}: bare skeleton", language.name()))?;
     } else {
         for _ in 0..turns {
             platform.turn(turn)?;
         }
-        None
-    };
-    let rate = platform.report(report, grid, &format!("{}: signed Invokes", language.name()))?;
-    if let Some(skeleton) = skeleton {
+    }
+    platform.report(report, grid, &format!("{}: signed Invokes", language.name()))?;
+    if let Some(ratio) = median(&mut ratios) {
         let title = format!("{}: of the skeleton", language.name());
-        report.value_with_bar("throughput", &title, rate / skeleton, "×", Bar::AtLeast(FACTOR));
+        report.value_with_bar("throughput", &title, ratio, "×", Bar::AtLeast(FACTOR));
     }
     api.delete(&name)
 }
@@ -121,8 +123,8 @@ impl Side {
         Ok(())
     }
 
-    /// Tells the median of its rates, and gives it.
-    fn report(mut self, report: &mut Report, grid: &mut Grid, what: &str) -> Result<f64> {
+    /// Tells the medians of its turns.
+    fn report(mut self, report: &mut Report, grid: &mut Grid, what: &str) -> Result<()> {
         let times = Summary::of(&self.times).context("no call was made")?;
         let rate = median(&mut self.rates).context("no turn was made")?;
         let own = median(&mut self.own_us).context("no turn was made")?;
@@ -141,6 +143,6 @@ impl Side {
             show_us(own),
         ];
         grid.row(what, cells);
-        Ok(rate)
+        Ok(())
     }
 }

@@ -99,9 +99,10 @@ const STEPS: [Step; 9] = [
                 "cargo",
                 "--no-default-features",
             ];
+            // `serve` does not build without the last one.
             let features = [
                 "--features",
-                "serve,cranelift,pooling-allocator,parallel-compilation,run,component-model",
+                "serve,cranelift,pooling-allocator,parallel-compilation,run,component-model-async",
             ];
             run(folder, limit, "cargo", &[&what[..], &features].concat())
         },

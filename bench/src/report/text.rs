@@ -179,7 +179,7 @@ mod tests {
     fn report() -> Report {
         let mut report = Report::new(Vec::new(), false).unwrap();
         let times = Summary {
-            samples: 30,
+            samples: 300,
             p50_us: 55_000.0,
             p99_us: 70_000.0,
             max_us: 71_000.0,
