@@ -295,7 +295,10 @@ mod tests {
         let shared = Shared::new(root.path().to_owned(), options, Arc::default());
         shared.sweep(NOW_MS).unwrap();
         let left: Vec<usize> = (0..segments.len()).filter(|number| path(*number).exists()).collect();
-        assert_eq!(shared.deletions.into_inner(), (segments.len() - left.len()) as u64);
+        assert_eq!(
+            shared.deletions.load(Ordering::Acquire),
+            (segments.len() - left.len()) as u64
+        );
         // What is empty by then is removed by the next.
         shared.sweep(NOW_MS).unwrap();
         let groups: std::collections::BTreeSet<u8> = left.iter().map(|number| segments[*number].0).collect();
