@@ -247,8 +247,10 @@ class Server:
         seen, namespaces = dict(self._seen), set(self._namespaces)
 
         def left():
+            # The kernel gives the numbers of namespaces that are gone to the next, which the platform may have by now.
+            others = processes().keys() - descendants(self.process.pid).keys()
             return [pid for pid, at in seen.items() if at and started(pid) == at] + [
-                name for pid in processes() if (name := network_namespace(pid)) in namespaces
+                name for pid in others if (name := network_namespace(pid)) in namespaces
             ]
 
         return left

@@ -92,6 +92,43 @@ def test_nothing_outlives_a_kill_once_it_starts_again(own_server, victim):
     assert server.invoke(name, {"s": 0}, Qualifier="live") == "done"
 
 
+@pytest.mark.parametrize("victim", ["server", "warden"])
+def test_nothing_outlives_a_kill_amid_starts_and_ends(own_server, victim):
+    server = own_server()
+    name = server.create("import os\ndef handler(event, context):\n    os._exit(0)\n")
+    ended, is_over = [], threading.Event()
+
+    def storm():
+        while not is_over.is_set():
+            swallow(server, name, {})
+            ended.append(None)
+
+    callers = [threading.Thread(target=storm) for _ in range(8)]
+    for caller in callers:
+        caller.start()
+    until(lambda: len(ended) >= 60, "environments to have ended")
+    chosen = dict(zip(("server", "warden"), server.parts()))
+    former = server.former()
+    is_over.set()
+    server.kill(chosen[victim])
+    for caller in callers:
+        caller.join(30)
+        assert not caller.is_alive(), "a caller is told that the platform died"
+    server.start()
+    until(lambda: not former(), "nothing of the former platform to be left", 15)
+    server.terminate()
+    devices = pathlib.Path("/sys/block").glob("loop*/loop/backing_file")
+    assert not [device for device in devices if server.data in reading(device)]
+
+
+def reading(path):
+    """What is in a file that may be gone."""
+    try:
+        return path.read_text()
+    except OSError:
+        return ""
+
+
 def swallow(server, name, event):
     try:
         server.call(name, event)

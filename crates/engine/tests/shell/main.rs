@@ -240,6 +240,18 @@ async fn a_frozen_environment_serves_again_and_its_death_is_noticed() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn calls_that_follow_each_other_freeze_nothing() {
+    let (engine, world) = engine(|options| options.freeze_after = Duration::from_millis(50));
+    let function = revision("a", 128);
+    for _ in 0..100 {
+        engine.invoke(call(&function, "1")).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(45)).await;
+    }
+    assert_eq!(world.frozen.load(Ordering::SeqCst), 0);
+    until(|| world.frozen.load(Ordering::SeqCst) == 1).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_retired_revision_finishes_and_leaves() {
     let (engine, world) = engine(|_| {});
     let function = revision("a", 128);
