@@ -1,10 +1,14 @@
 //! What ten thousand environments leave behind: each call ends its environment, so that the next one starts another.
+//!
+//! The pool of blank environments is as large as the last burst, and shrinks within minutes. It is kept small here, so
+//! that it is full before and after, and what is counted is what is left and not how fast the last calls came.
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
 use crate::Bench;
+use crate::census::Leftovers;
 use crate::connection::Bytes;
 use crate::crowd::Crowd;
 use crate::function::{Api, Spec, invocation};
@@ -21,15 +25,20 @@ const CONNECTIONS: usize = 4;
 const TIME: Duration = Duration::from_secs(120);
 const MEMORY_MB: u32 = 128;
 const HANDLER: &str = "import os\n\n\ndef handler(event, context):\n    os._exit(0)\n";
-/// How many more of anything there may be: pools may hold some more blank environments, each with some descriptors
-/// and namespaces; a leak would show as ten thousand.
+/// Memory for blank environments, in MB: a dozen.
+const POOL_MB: &str = "64";
+/// How many more there may be of processes, and of what a blank environment has several of: the pool may hold some more,
+/// as what one takes is measured anew each time. A leak would show as ten thousand.
+const SLACK_PROCESSES: f64 = 16.0;
 const SLACK: f64 = 100.0;
 const GROWTH_BAR_MIB: f64 = 5.0;
+/// Nothing changes any more when nothing has for so long.
+const REST: Duration = Duration::from_secs(2);
 /// How long tear-down may lag behind.
 const SETTLE_TIME: Duration = Duration::from_secs(30);
 
 pub(crate) fn measure(bench: &Bench, report: &mut Report) -> Result<()> {
-    let server = bench.program.start(&[])?;
+    let server = bench.program.start(&["--pool-memory", POOL_MB])?;
     let mut api = Api::open(server.address)?;
     let spec = Spec {
         name: "teardown",
@@ -39,20 +48,15 @@ pub(crate) fn measure(bench: &Bench, report: &mut Report) -> Result<()> {
     api.deploy_package(&bench.languages, &spec, &language::python(HANDLER)?)?;
     let request = invocation(server.address, spec.name)?;
     let count = bench.samples(ENVIRONMENTS);
-    end_environments(&server, &request, bench.samples(UNCOUNTED))?;
-    stop::pause(Duration::from_secs(2))?;
-    let (before, memory) = (server.family()?.leftovers()?, server.family()?.own_kib()?);
+    end_environments(&server, &request, UNCOUNTED)?;
+    let (before, memory) = (at_rest(&server)?, server.family()?.own_kib()?);
     let (ended, rate) = end_environments(&server, &request, count)?;
-    stop::until("the end of all environments", SETTLE_TIME, || {
-        Ok(server.family()?.count() <= before.processes + 16)
-    })?;
-    stop::pause(Duration::from_secs(2))?;
-    let (after, grown) = (server.family()?.leftovers()?, server.family()?.own_kib()?);
+    let (after, grown) = (at_rest(&server)?, server.family()?.own_kib()?);
     let title = "environments started and ended";
     report.value_with_bar("teardown", title, ended as f64, "", Bar::AtLeast(count as f64));
     report.value("teardown", &format!("{title}, a second"), rate, "/s");
     for (what, before, after, slack) in [
-        ("processes", before.processes, after.processes, 16.0),
+        ("processes", before.processes, after.processes, SLACK_PROCESSES),
         ("mounts", before.mounts, after.mounts, 0.0),
         ("control groups", before.cgroups, after.cgroups, SLACK),
         ("namespaces", before.namespaces, after.namespaces, SLACK),
@@ -77,6 +81,21 @@ pub(crate) fn measure(bench: &Bench, report: &mut Report) -> Result<()> {
         );
     }
     server.stop()
+}
+
+/// What there is once nothing changes any more: the last environments are gone and the pool is full.
+fn at_rest(server: &Server) -> Result<Leftovers> {
+    let mut last = server.family()?.leftovers()?;
+    let mut since = Instant::now();
+    stop::until("the end of all environments", SETTLE_TIME, || {
+        stop::pause(Duration::from_millis(100))?;
+        let now = server.family()?.leftovers()?;
+        if now != last {
+            (last, since) = (now, Instant::now());
+        }
+        Ok(since.elapsed() >= REST)
+    })?;
+    Ok(last)
 }
 
 /// Calls the function that ends its environment so many times, and says how many ended, and how many a second.
