@@ -146,3 +146,20 @@ def test_a_zygote_is_held_itself(own_server):
     assert sorted(os.listdir(root / "var/task")) == ["lib"] and os.listdir(root / "proc") == []
     os.kill(zygote, signal.SIGTERM)
     until(lambda: zygote not in descendants(server.process.pid), "the zygote's end")
+
+
+def test_what_a_copy_only_uses_is_not_written_to(platform, function):
+    name = function(
+        "import json, sys, weakref\n"
+        "class Own:\n"
+        "    pass\n"
+        "def handler(event, context):\n"
+        "    own = Own()\n"
+        "    gone = weakref.ref(own)\n"
+        "    del own\n"
+        "    return [sys.version_info[:2], sys.getrefcount(json.JSONDecoder), sys.getrefcount(Own), gone() is None]\n"
+    )
+    version, shared, own, is_freed = platform.invoke(name)
+    # Before 3.12 every object's references are counted.
+    assert (shared >= 3 << 30) == (tuple(version) >= (3, 12))
+    assert own < 100 and is_freed, "the function's own objects live and die as ever"

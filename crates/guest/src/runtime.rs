@@ -94,6 +94,7 @@ pub const fn assets() -> &'static [Asset] {
         asset!(Python, "python", "ephyra_runtime/zygote.py"),
         asset!(Python, "python", "ephyra_runtime/loop.py"),
         asset!(Python, "python", "ephyra_runtime/faults.py"),
+        asset!(Python, "python", "ephyra_runtime/lasting.py"),
         asset!(Python, "python", "ephyra_runtime/logs.py"),
         asset!(Python, "python", "ephyra_runtime/restore.py"),
         asset!(Python, "python", "snapshot_restore_py.py"),

@@ -16,7 +16,7 @@ import signal
 import struct
 import sys
 
-from ephyra_runtime import enter, faults, logs, loop, renew  # noqa: F401 - some are for the copies alone
+from ephyra_runtime import enter, faults, lasting, logs, loop, renew  # noqa: F401 - some are for the copies alone
 
 _CONTROL = 3
 _BOOTSTRAP = "/var/runtime/bootstrap.py"
@@ -148,6 +148,9 @@ def main():
     # Nobody waits for what this process copies: a sandbox's pid namespace could not end before that.
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     gc.collect()
+    # What is there by now stays shared, however often a copy uses it.
+    lasting.make_immortal()
+    del sys.modules[lasting.__name__]
     gc.freeze()
     control.send(_READY)
     bootstrap = zygote.serve()

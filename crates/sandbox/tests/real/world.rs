@@ -83,6 +83,7 @@ exec(compile(script[:-1], '<script>', 'exec'), {'__name__': '__main__'})
         file!("ephyra_runtime/__init__.py"),
         file!("ephyra_runtime/enter.py"),
         file!("ephyra_runtime/faults.py"),
+        file!("ephyra_runtime/lasting.py"),
         file!("ephyra_runtime/logs.py"),
         file!("ephyra_runtime/loop.py"),
         file!("ephyra_runtime/renew.py"),
