@@ -1,5 +1,6 @@
 //! The frames of managed runtimes, version 2 (`PROTOCOL.md`): a pure codec.
 
+use bytes::buf::Limit;
 use bytes::{BufMut, Bytes, BytesMut};
 use ephyra_core::id::RequestId;
 use ephyra_core::limits;
@@ -221,6 +222,22 @@ impl Decoder {
         let frame = self.body.take().map(Body::into_frame).transpose()?;
         self.filled = 0;
         Ok((used, frame))
+    }
+
+    /// Where to read more to without a detour, when at least so many bytes of a body that is kept are still to come.
+    /// What was read there is for [`Decoder::take_directly`].
+    pub fn room(&mut self, least: usize) -> Option<Limit<&mut BytesMut>> {
+        let body = self.body.as_mut().filter(|body| body.keep >= least)?;
+        Some((&mut body.kept).limit(body.keep))
+    }
+
+    /// Counts `bytes` that were read into the room, and gives the frame that became complete, if it did.
+    pub fn take_directly(&mut self, bytes: usize) -> Result<Option<Frame>, FrameError> {
+        if let Some(body) = &mut self.body {
+            body.keep = body.keep.saturating_sub(bytes);
+        }
+        // Whatever was the last of the body, that it is complete is found where it always is.
+        self.feed(&[]).map(|(_, frame)| frame)
     }
 
     /// Whether it is between two frames.
@@ -527,6 +544,33 @@ mod tests {
             let parts: Vec<&[u8]> = cuts.windows(2).map(|pair| &stream[pair[0]..pair[1]]).collect();
             prop_assert_eq!(decode(&parts), decode(&[&stream]));
             prop_assert_eq!(decode(&parts).map(|frames| frames.len()), Ok(bodies.len()));
+        }
+
+        #[test]
+        fn what_is_read_without_a_detour_is_the_same(
+            body in proptest::collection::vec(any::<u8>(), 16..300),
+            first in 8..320usize,
+            parts in proptest::collection::vec(1..50usize, 1..20),
+        ) {
+            let stream = [bytes_of(0x84, &body), bytes_of(0x82, b"")].concat();
+            let mut decoder = Decoder::default();
+            let mut frames = Vec::new();
+            let mut rest = &stream[..];
+            let mut sizes = std::iter::once(first).chain(parts.into_iter().cycle());
+            while !rest.is_empty() {
+                let size = sizes.next().unwrap_or(1).min(rest.len());
+                if let Some(mut room) = decoder.room(10) {
+                    let size = size.min(room.remaining_mut());
+                    room.put_slice(&rest[..size]);
+                    frames.extend(decoder.take_directly(size).unwrap());
+                    rest = &rest[size..];
+                } else {
+                    let (used, frame) = decoder.feed(&rest[..size]).unwrap();
+                    frames.extend(frame);
+                    rest = &rest[used..];
+                }
+            }
+            prop_assert_eq!(Ok(frames), decode(&[&stream]));
         }
     }
 }

@@ -319,4 +319,23 @@ mod tests {
     fn times_have_milliseconds() {
         assert_eq!(to_time(1_700_000_000_000), "2023-11-14T22:13:20.000Z");
     }
+
+    proptest::proptest! {
+        #![proptest_config(proptest::prelude::ProptestConfig::with_cases(100))]
+
+        #[test]
+        fn any_line_has_a_level_or_none(
+            bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..80),
+            level in "\\PC{0,12}",
+        ) {
+            let object = [b"{".as_slice(), &bytes].concat();
+            let levelled = serde_json::json!({ "level": level }).to_string().into_bytes();
+            for line in [bytes, object, levelled] {
+                // Whatever passes a level passes those below it.
+                let kept = [LogLevel::Fatal, LogLevel::Error, LogLevel::Warn, LogLevel::Info, LogLevel::Debug, LogLevel::Trace]
+                    .map(|level| is_kept(&line, level));
+                proptest::prop_assert!(kept.is_sorted() && kept[5], "{kept:?}");
+            }
+        }
+    }
 }

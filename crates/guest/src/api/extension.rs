@@ -118,14 +118,7 @@ async fn register(shared: &Shared, request: Request<Incoming>) -> Result<Reply, 
     let wants_account = text(headers, FEATURES).is_some_and(|all| all.split(',').any(|one| one.trim() == "accountId"));
     let body = read_small(shared, request.into_body(), BODY_BYTES).await;
     let body = body.ok_or_else(|| Refusal::Format("the request is too long".to_owned()))?;
-    let registration: Registration =
-        serde_json::from_slice(&body).map_err(|error| Refusal::Format(error.to_string()))?;
-    if registration.configuration_keys.is_some_and(|keys| !keys.is_empty()) {
-        return Err(Refusal::Format(
-            "configurationKeys are deprecated; use environment variables instead".to_owned(),
-        ));
-    }
-    let events = registration.events.unwrap_or_default();
+    let events = wanted_events(&body)?;
     let id = shared.extensions.lock().register(&name, &events, ExtensionId::new())?;
     shared.told.notify_one();
     let revision = &shared.revision;
@@ -137,6 +130,18 @@ async fn register(shared: &Shared, request: Request<Incoming>) -> Result<Reply, 
         body["accountId"] = revision.function_arn.split(':').nth(4).unwrap_or_default().into();
     }
     Ok(with_identifier(reply::ok(&body), id))
+}
+
+/// The events that a registration asks for.
+fn wanted_events(body: &[u8]) -> Result<Vec<String>, Refusal> {
+    let registration: Registration =
+        serde_json::from_slice(body).map_err(|error| Refusal::Format(error.to_string()))?;
+    if registration.configuration_keys.is_some_and(|keys| !keys.is_empty()) {
+        return Err(Refusal::Format(
+            "configurationKeys are deprecated; use environment variables instead".to_owned(),
+        ));
+    }
+    Ok(registration.events.unwrap_or_default())
 }
 
 /// Waits for an event.
@@ -210,4 +215,44 @@ pub(super) fn invoke_event(delivery: &crate::protocol::Delivery<'_>) -> Bytes {
 pub(super) fn shutdown_event(reason: &str, deadline_ms: u64) -> Bytes {
     let event = json!({ "eventType": "SHUTDOWN", "shutdownReason": reason, "deadlineMs": deadline_ms });
     Bytes::from(event.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::extensions::Extensions;
+    use super::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(100))]
+
+        #[test]
+        fn any_registration_is_taken_or_refused(
+            bytes in proptest::collection::vec(any::<u8>(), 0..100),
+            events in proptest::collection::vec("INVOKE|SHUTDOWN|\\PC{0,12}", 0..5),
+            name in "\\PC{0,300}",
+        ) {
+            let well_formed = json!({ "events": events }).to_string().into_bytes();
+            for body in [bytes, well_formed] {
+                let mut extensions = Extensions::default();
+                match wanted_events(&body) {
+                    Err(refusal) => prop_assert!(matches!(refusal, Refusal::Format(_))),
+                    Ok(events) => {
+                        let is_known = events.iter().all(|event| event == "INVOKE" || event == "SHUTDOWN");
+                        let taken = extensions.register(&name, &events, ExtensionId::new());
+                        prop_assert!(taken.is_err() || is_known);
+                    }
+                }
+            }
+        }
+
+        #[test]
+        fn any_identifier_is_read_or_refused(
+            bytes in proptest::collection::vec((0x20..=0xff_u8).prop_filter("none of a header's", |byte| *byte != 0x7f), 0..60),
+        ) {
+            let headers = HeaderMap::from_iter([(IDENTIFIER.parse().unwrap(), HeaderValue::from_bytes(&bytes).unwrap())]);
+            prop_assert!(identifier(&headers).is_err());
+        }
+    }
 }

@@ -331,3 +331,50 @@ fn document(error_type: &str, body: &Bytes) -> Document {
         json,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Any bytes that a header may have.
+    fn value() -> impl Strategy<Value = HeaderValue> {
+        let byte = (0x20..=0xff_u8).prop_filter("none of a header's", |byte| *byte != 0x7f);
+        proptest::collection::vec(byte, 0..300).prop_map(|bytes| HeaderValue::from_bytes(&bytes).unwrap())
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn any_failure_becomes_a_document(
+            kind in value(),
+            body in proptest::collection::vec(any::<u8>(), 0..200),
+            encoded in value(),
+        ) {
+            let kind_of = |document: &Document| {
+                let name = document.error_type.strip_prefix("Function.").or(document.error_type.strip_prefix("Runtime."));
+                name.is_some_and(|name| name.bytes().all(|byte| byte.is_ascii_alphabetic()))
+            };
+            let is_json = |document: &Document| serde_json::from_slice::<serde_json::Value>(&document.json).is_ok();
+            let told = document(error_type(kind.to_str().ok(), "Function.Unknown"), &Bytes::from(body.clone()));
+            prop_assert!(kind_of(&told) && is_json(&told));
+            for body in [encoded, HeaderValue::from_str(&STANDARD.encode(&body)).unwrap()] {
+                let trailers = HeaderMap::from_iter([
+                    (ERROR_TYPE.parse().unwrap(), kind.clone()),
+                    (ERROR_BODY.parse().unwrap(), body),
+                ]);
+                let told: Document = failure_of(&trailers).unwrap();
+                prop_assert!(kind_of(&told) && is_json(&told));
+            }
+        }
+
+        #[test]
+        fn any_content_type_is_short_text(given in value()) {
+            let headers = HeaderMap::from_iter([(http::header::CONTENT_TYPE, given)]);
+            prop_assert!(content_type(&headers, "a/b").len() <= NAME_BYTES);
+        }
+    }
+}

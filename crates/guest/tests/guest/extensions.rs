@@ -353,6 +353,20 @@ sys.exit(1)
     );
     assert!(completion.environment.is_none());
 
+    let hanging = dying.replace("sys.exit(1)", "report(id, 'exit'); time.sleep(1000)");
+    let rig = Rig::function("import time\ndef handler(event, context): time.sleep(100)").extension("ext", &hanging);
+    let environment = rig.launch().await;
+    let (execution, answered, completion) = invoke(&rig, environment, "1").await;
+    let (kind, document) = failure(&execution);
+    assert_eq!(kind, "Extension.ExitError");
+    assert!(
+        document["errorMessage"]
+            .as_str()
+            .unwrap()
+            .ends_with("Error: ext failed")
+    );
+    assert!(answered < Duration::from_secs(10) && completion.environment.is_none());
+
     let idle = "
 id = register('ext')[1]['lambda-extension-identifier']
 threading.Thread(target=next, args=(id,), daemon=True).start()

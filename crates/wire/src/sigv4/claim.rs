@@ -435,5 +435,20 @@ mod tests {
         ) {
             prop_assert!(read(&header, &query).is_err());
         }
+
+        #[test]
+        fn no_bytes_break_the_reader(
+            is_near in any::<bool>(),
+            noise in proptest::collection::vec((0x20..=0xff_u8).prop_filter("none of a header's", |byte| *byte != 0x7f), 0..80),
+            date in proptest::collection::vec((0x20..=0xff_u8).prop_filter("none of a header's", |byte| *byte != 0x7f), 0..20),
+        ) {
+            let near: &[u8] = if is_near { b"AWS4-HMAC-SHA256 Credential=AKID/20150830/us-east-1/lambda/aws4_request, " } else { b"" };
+            let mut headers = HeaderMap::new();
+            headers.insert(AUTHORIZATION, HeaderValue::from_bytes(&[near, &noise].concat()).unwrap());
+            headers.insert("x-amz-date", HeaderValue::from_bytes(&date).unwrap());
+            headers.insert("date", HeaderValue::from_bytes(&date).unwrap());
+            let parts = Parts { method: "GET", path: "/", query: "", headers: &headers, authority: None };
+            prop_assert!(Claim::read(&parts).is_err());
+        }
     }
 }

@@ -105,6 +105,7 @@ impl fmt::Display for SigningTime {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
     use std::time::Duration;
 
     #[test]
@@ -140,5 +141,19 @@ mod tests {
         }
         assert_eq!(SigningTime::from_clock(UNIX_EPOCH).plus(-5).seconds(), 0);
         assert_eq!(SigningTime::from_clock(UNIX_EPOCH).plus(i64::MAX).date(), "99991230");
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(128))]
+        #[test]
+        fn any_text_is_a_moment_or_none(text in "\\PC{0,20}|[0-9]{8}T[0-9]{6}Z|[A-Z][a-z]{2}, [0-9]{2} [A-Z][a-z]{2} [0-9]{4} [0-9:]{8} (GMT|[+-][0-9]{4})", more in any::<i64>()) {
+            if let Some(time) = SigningTime::parse(&text) {
+                prop_assert_eq!(time.as_str(), &text);
+                prop_assert!(time.plus(more).as_str().ends_with('Z'));
+            }
+            if let Some(time) = SigningTime::parse_http_date(&text) {
+                prop_assert_eq!(SigningTime::parse(time.as_str()), Some(time));
+            }
+        }
     }
 }
