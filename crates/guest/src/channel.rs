@@ -1,19 +1,19 @@
 //! Frames over a descriptor, without blocking a thread.
 
 use std::io::{self, IoSlice};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::time::Instant;
 
-use bytes::Bytes;
+use bytes::{BufMut, Bytes};
 use ephyra_core::id::RequestId;
 use rustix::net::{SendAncillaryBuffer, SendFlags};
-use tokio::io::{AsyncReadExt, Interest};
-use tokio::net::UnixStream;
+use tokio::io::AsyncReadExt;
+use tokio::net::unix::pipe;
 
 use crate::frame::{self, Decoder, Frame, FrameError};
 use crate::pace::Pace;
 
-/// Read at once; larger frames take several reads.
+/// Read at once. What is larger is read to where it stays.
 const SCRATCH_BYTES: usize = 16 * 1024;
 /// What is read of one answer as fast as it comes, in bytes: any whole answer, and its streamed parts.
 pub(crate) const ANSWER_BURST: u64 = 16 << 20;
@@ -22,7 +22,9 @@ pub(crate) const ANSWER_RATE: u64 = 32 << 20;
 
 /// The host's end of a managed runtime's descriptor 3.
 pub(crate) struct Channel {
-    socket: UnixStream,
+    /// The socket, looked at for reading alone as the end of a pipe is: a guest that takes an event makes room, and would
+    /// wake this side for it.
+    socket: pipe::Receiver,
     decoder: Decoder,
     scratch: Box<[u8]>,
     unread: std::ops::Range<usize>,
@@ -46,10 +48,9 @@ pub(crate) enum ChannelError {
 
 impl Channel {
     pub(crate) fn open(fd: OwnedFd) -> io::Result<Self> {
-        let socket = std::os::unix::net::UnixStream::from(fd);
-        socket.set_nonblocking(true)?;
+        rustix::io::ioctl_fionbio(&fd, true)?;
         Ok(Self {
-            socket: UnixStream::from_std(socket)?,
+            socket: pipe::Receiver::from_owned_fd_unchecked(fd)?,
             decoder: Decoder::default(),
             scratch: vec![0; SCRATCH_BYTES].into_boxed_slice(),
             unread: 0..0,
@@ -75,8 +76,16 @@ impl Channel {
             if let Some(time) = self.pace.wait(Instant::now) {
                 tokio::time::sleep(time).await;
             }
-            let count = self.read().await?;
-            self.unread = 0..count;
+            let Some(mut room) = self.decoder.room(SCRATCH_BYTES) else {
+                let count = self.read().await?;
+                self.unread = 0..count;
+                continue;
+            };
+            let count = read(&mut self.socket, &mut room).await?;
+            self.pace.spend(count, 1);
+            if let Some(frame) = self.decoder.take_directly(count)? {
+                return Ok(frame);
+            }
         }
     }
 
@@ -109,17 +118,7 @@ impl Channel {
     }
 
     async fn read(&mut self) -> Result<usize, ChannelError> {
-        loop {
-            match self.socket.read(&mut self.scratch).await {
-                Ok(0) => return Err(ChannelError::Closed),
-                Ok(count) => return Ok(count),
-                Err(error) => match error.kind() {
-                    io::ErrorKind::Interrupted => {}
-                    io::ErrorKind::ConnectionReset => return Err(ChannelError::Closed),
-                    _ => return Err(ChannelError::Io(error)),
-                },
-            }
-        }
+        read(&mut self.socket, &mut &mut self.scratch[..]).await
     }
 
     /// Sends the configuration, a whole frame. The socket is fresh, so that it has room for all of it.
@@ -162,7 +161,7 @@ impl Channel {
             match write(&self.socket, head, body) {
                 Ok(count) => sent += count,
                 Err(error) => match error.kind() {
-                    io::ErrorKind::WouldBlock => self.socket.writable().await.map_err(ChannelError::Io)?,
+                    io::ErrorKind::WouldBlock => writable(&self.socket).await.map_err(ChannelError::Io)?,
                     io::ErrorKind::Interrupted => {}
                     io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => return Err(ChannelError::Closed),
                     _ => return Err(ChannelError::Io(error)),
@@ -173,16 +172,36 @@ impl Channel {
     }
 }
 
+/// Reads what is there, at least a byte. Nothing is lost when the future is dropped.
+async fn read(socket: &mut pipe::Receiver, into: &mut impl BufMut) -> Result<usize, ChannelError> {
+    loop {
+        match socket.read_buf(into).await {
+            Ok(0) => return Err(ChannelError::Closed),
+            Ok(count) => return Ok(count),
+            Err(error) => match error.kind() {
+                io::ErrorKind::Interrupted => {}
+                io::ErrorKind::ConnectionReset => return Err(ChannelError::Closed),
+                _ => return Err(ChannelError::Io(error)),
+            },
+        }
+    }
+}
+
+/// Waits until the guest has taken some of a large event.
+async fn writable(socket: &pipe::Receiver) -> io::Result<()> {
+    pipe::Sender::from_owned_fd_unchecked(socket.as_fd().try_clone_to_owned()?)?
+        .writable()
+        .await
+}
+
 /// Writes what goes at once, without the signal that a closed socket would bring.
-fn write(socket: &UnixStream, head: &[u8], body: &[u8]) -> io::Result<usize> {
-    socket.try_io(Interest::WRITABLE, || {
-        let parts = [IoSlice::new(head), IoSlice::new(body)];
-        let mut ancillary = SendAncillaryBuffer::default();
-        Ok(rustix::net::sendmsg(
-            socket,
-            &parts,
-            &mut ancillary,
-            SendFlags::NOSIGNAL,
-        )?)
-    })
+fn write(socket: &pipe::Receiver, head: &[u8], body: &[u8]) -> io::Result<usize> {
+    let parts = [IoSlice::new(head), IoSlice::new(body)];
+    let mut ancillary = SendAncillaryBuffer::default();
+    Ok(rustix::net::sendmsg(
+        socket,
+        &parts,
+        &mut ancillary,
+        SendFlags::NOSIGNAL,
+    )?)
 }
