@@ -71,6 +71,46 @@ extension_programs() {
     cargo install -q --locked lambda_web_adapter --version =1.0.0-rc1 --root "$folder" --target-dir "$folder"
 }
 
+# wasm_functions FOLDER: the WebAssembly functions of the end-to-end tests, from Rust, JavaScript and the text format;
+# built anew when they change.
+wasm_functions() {
+    local folder=$1 stamp jco interfaces file name
+    stamp=$(find e2e/wasm -type f -not -path '*/target/*' -print0 | sort -z | xargs -0 sha256sum | sha256sum)
+    [ "$(cat "$folder/stamp" 2>/dev/null)" != "$stamp" ] || return 0
+    say "Building the WebAssembly functions of the end-to-end tests"
+    rm -rf "$folder" && mkdir -p "$folder/build/wit/deps"
+    # What cannot be installed shows when it is missing.
+    ! command -v rustup >/dev/null 2>&1 || rustup -q target add wasm32-wasip1 wasm32-wasip2
+    local build=(cargo build -q --locked --release --manifest-path e2e/wasm/Cargo.toml --target-dir "$folder/build")
+    "${build[@]}" --target wasm32-wasip2
+    "${build[@]}" --target wasm32-wasip1 --bin command
+    cp "$folder/build/wasm32-wasip2/release/http.wasm" "$folder/rust-http.wasm"
+    cp "$folder/build/wasm32-wasip2/release/command.wasm" "$folder/rust-component.wasm"
+    cp "$folder/build/wasm32-wasip1/release/command.wasm" "$folder/rust-module.wasm"
+    cp e2e/wasm/js/package.json e2e/wasm/js/package-lock.json "$folder/build/"
+    npm ci --prefix "$folder/build" --no-audit --no-fund --silent
+    jco=$folder/build/node_modules/.bin/jco
+    # The texts of WASI's interfaces come with the Rust functions' library, of a version later than the one that jco
+    # knows; what is not in both is not used.
+    interfaces=$(cargo metadata --format-version 1 --locked --manifest-path e2e/wasm/Cargo.toml |
+        /usr/bin/python3 -c 'import json, pathlib, sys
+packages = json.load(sys.stdin)["packages"]
+print(next(pathlib.Path(p["manifest_path"]).parent / "wit/deps" for p in packages if p["name"] == "wasip2"))')
+    for file in "$interfaces"/*.wit; do
+        sed -e 's/0\.2\.[0-9]*/0.2.3/g' -e '/@unstable(feature = clocks-timezone)/{N;/import/d}' "$file" \
+            >"$folder/build/wit/deps/$(basename "$file")"
+    done
+    cp e2e/wasm/js/world.wit "$folder/build/wit/"
+    "$jco" componentize e2e/wasm/js/component.js --wit "$folder/build/wit" --world-name functions \
+        -o "$folder/js-http.wasm" >/dev/null
+    for file in e2e/wasm/wat/*.wat; do
+        name=$(basename "$file" .wat)
+        "$jco" parse "$file" -o "$folder/$name.wasm" >/dev/null
+    done
+    rm -rf "$folder/build"
+    printf '%s\n' "$stamp" >"$folder/stamp"
+}
+
 # Debian's own Python where it is there: what people have, and readable by all.
 SYSTEM_PYTHON=/usr/bin/python3
 

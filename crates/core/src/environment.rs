@@ -45,6 +45,11 @@ pub trait Launcher: Send + Sync + 'static {
         revision: Arc<Revision>,
         purpose: Purpose,
     ) -> BoxFuture<'static, Result<Box<dyn Environment>, LaunchError>>;
+
+    /// Starts one here and now, where that takes no waiting: microseconds. `None`: [launch](Launcher::launch) it.
+    fn at_once(&self, _revision: &Arc<Revision>, _purpose: Purpose) -> Option<Box<dyn Environment>> {
+        None
+    }
 }
 
 /// A started environment. Dropping it ends it: its processes die and everything it held is given back.

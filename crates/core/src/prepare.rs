@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 
+use crate::digest::Digest;
 use crate::revision::Revision;
 
 /// Makes what a revision needs before it becomes active, such as the machine code of a WebAssembly module.
@@ -11,6 +12,9 @@ pub trait Prepare: Send + Sync + 'static {
     /// Resolves once the revision can run; at once for runtimes that need nothing. May take minutes. A dropped future
     /// does not end the work. To prepare again what was prepared before is cheap.
     fn prepare(&self, revision: Arc<Revision>) -> BoxFuture<'static, Result<(), PrepareError>>;
+
+    /// No revision has this package any more, and it is gone from disk: what was made of it may go too.
+    fn forget(&self, _package: Digest) {}
 }
 
 /// Why a revision cannot run.

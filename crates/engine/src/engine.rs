@@ -1,6 +1,6 @@
 //! The shell around the scheduler: the lock, the environments at rest, and what carries out effects.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -66,7 +66,7 @@ pub(crate) struct State {
 type Answer = oneshot::Sender<Result<Granted, InvokeError>>;
 
 /// An effect with what it needs, to be carried out without the lock.
-enum Deed {
+pub(crate) enum Deed {
     Start(Slot, Arc<Revision>, Purpose),
     Grant(Option<Answer>, Hold, Option<Box<dyn Environment>>, bool),
     Refuse(Answer, InvokeError),
@@ -166,6 +166,16 @@ impl Steer for Engine {
 impl Inner {
     /// Changes the state and carries out what follows from it.
     pub(crate) fn update<T>(self: &Arc<Self>, change: impl FnOnce(&mut State, &mut Vec<Effect>) -> T) -> T {
+        let (value, deeds) = self.change(change);
+        self.carry_out_all(deeds);
+        value
+    }
+
+    /// Changes the state, and gives what follows from it to the caller, who has to carry it out.
+    pub(crate) fn change<T>(
+        self: &Arc<Self>,
+        change: impl FnOnce(&mut State, &mut Vec<Effect>) -> T,
+    ) -> (T, Vec<Deed>) {
         let mut effects = Vec::new();
         let mut deeds = Vec::new();
         let value = {
@@ -193,10 +203,22 @@ impl Inner {
             }
             value
         };
-        for deed in deeds {
-            self.carry_out(deed);
+        (value, deeds)
+    }
+
+    /// Carries out what follows from a change, and what follows from that.
+    pub(crate) fn carry_out_all(self: &Arc<Self>, deeds: Vec<Deed>) {
+        // Not by recursion: each that starts at once may make room for the next.
+        let mut deeds = VecDeque::from(deeds);
+        while let Some(deed) = deeds.pop_front() {
+            if let Deed::Start(slot, revision, purpose) = &deed
+                && let Some(environment) = self.launcher.at_once(revision, *purpose)
+            {
+                deeds.extend(Start::new(Arc::clone(self), *slot).succeed_here(environment));
+            } else {
+                self.carry_out(deed);
+            }
         }
-        value
     }
 
     fn prepare(self: &Arc<Self>, state: &mut State, effect: Effect) -> Option<Deed> {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use ephyra_core::environment::{Environment, LaunchError};
 
-use crate::engine::{Inner, now};
+use crate::engine::{Deed, Inner, now};
 use crate::rest::Resting;
 use crate::scheduler::Slot;
 
@@ -64,14 +64,22 @@ impl Start {
         }
     }
 
-    pub(crate) fn succeed(mut self, environment: Box<dyn Environment>) {
+    pub(crate) fn succeed(self, environment: Box<dyn Environment>) {
+        let inner = Arc::clone(&self.inner);
+        let deeds = self.succeed_here(environment);
+        inner.carry_out_all(deeds);
+    }
+
+    /// The same, but what follows is left to the caller.
+    pub(crate) fn succeed_here(mut self, environment: Box<dyn Environment>) -> Vec<Deed> {
         self.is_over = true;
         let slot = self.slot;
         let init_error = environment.init_error().cloned();
-        self.inner.update(|state, effects| {
+        let ((), deeds) = self.inner.change(|state, effects| {
             state.rest.insert(slot, Resting::Loose(environment));
             state.scheduler.started(slot, init_error, now(), effects);
         });
+        deeds
     }
 
     pub(crate) fn fail(mut self, error: &LaunchError) {

@@ -249,7 +249,7 @@ pub(crate) struct New {
     /// Folder to make; its last part becomes the function's name
     pub(crate) folder: PathBuf,
 
-    /// Runtime: python, nodejs, java, provided, or one of `ephyra runtime list`
+    /// Runtime: python, nodejs, java, wasm, provided, or one of `ephyra runtime list`
     #[arg(long, short, default_value = "python")]
     pub(crate) runtime: String,
 }

@@ -18,7 +18,7 @@ pub(crate) const FILE_NAME: &str = "ephyra.toml";
 pub(crate) struct Project {
     /// The function's name.
     pub(crate) name: String,
-    /// `python`, `nodejs`, `java` or `provided` for the newest on the machine, or an identifier such as `python3.13`.
+    /// `python`, `nodejs`, `java`, `wasm` or `provided` for the newest on the machine, or an identifier such as `python3.13`.
     pub(crate) runtime: String,
     /// What the runtime calls, such as `app.handler`.
     #[serde(default = "default_handler")]

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use ephyra_core::arn::Place;
 use ephyra_core::compute::{Accept, AcceptError, AcceptedEvent, Invoke, ProvisionedStatus, SnapStartError, Steer};
+use ephyra_core::digest::Digest;
 use ephyra_core::id::{FunctionName, RequestId, RevisionId};
 use ephyra_core::invocation::{Invocation, InvokeError, Measures, Outcome, StreamPart};
 use ephyra_core::prepare::{Prepare, PrepareError};
@@ -38,6 +39,8 @@ pub(crate) struct World {
     pub snap_start: Mutex<Result<(), SnapStartError>>,
     /// What becomes of every revision that is prepared; the default is well.
     pub prepared: Mutex<Result<(), PrepareError>>,
+    /// Packages that are gone.
+    pub forgotten: Mutex<Vec<Digest>>,
     /// What every invocation ends with; the default is an echo.
     pub outcome: Mutex<Option<Result<Outcome, InvokeError>>>,
     /// Parts that every streamed invocation sends.
@@ -57,6 +60,7 @@ impl Default for World {
             snap_started: Mutex::default(),
             snap_start: Mutex::new(Ok(())),
             prepared: Mutex::new(Ok(())),
+            forgotten: Mutex::default(),
             outcome: Mutex::default(),
             parts: Mutex::default(),
             dice: Mutex::default(),
@@ -137,6 +141,10 @@ impl Prepare for World {
     fn prepare(&self, _: Arc<Revision>) -> BoxFuture<'static, Result<(), PrepareError>> {
         let outcome = self.prepared.lock().clone();
         Box::pin(async move { outcome })
+    }
+
+    fn forget(&self, package: Digest) {
+        self.forgotten.lock().push(package);
     }
 }
 

@@ -287,7 +287,9 @@ impl Inner {
     /// Counts the users of packages down.
     pub(crate) async fn release(&self, digests: impl IntoIterator<Item = Digest>) {
         for digest in digests {
-            self.depot.release(digest).await;
+            if self.depot.release(digest).await {
+                self.deps.prepare.forget(digest);
+            }
         }
     }
 }

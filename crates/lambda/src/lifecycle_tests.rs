@@ -401,6 +401,22 @@ async fn a_lost_package_does_not_keep_the_others_from_starting() {
 }
 
 #[tokio::test]
+async fn what_was_made_of_a_package_goes_with_its_last_user() {
+    let harness = Harness::new().await;
+    harness.post(FUNCTIONS, create("f")).await;
+    harness.post(FUNCTIONS, create("g")).await;
+    harness.settled("f").await;
+    harness.settled("g").await;
+    harness.delete("/2015-03-31/functions/f").await;
+    assert!(
+        harness.world.forgotten.lock().is_empty(),
+        "another function has the same package"
+    );
+    harness.delete("/2015-03-31/functions/g").await;
+    until(|| harness.world.forgotten.lock().len() == 1).await;
+}
+
+#[tokio::test]
 async fn what_cannot_be_prepared_fails_with_its_reason() {
     let harness = Harness::new().await;
     let configuration = "/2015-03-31/functions/f/configuration";

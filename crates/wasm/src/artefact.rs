@@ -1,14 +1,16 @@
 //! Compiled modules: how they are named, and the folder that holds them.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::fmt;
 use std::fs::{self, File, Permissions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use ephyra_core::digest::Digest;
 use ephyra_core::revision::Revision;
+use parking_lot::Mutex;
 
 /// The version of wasmtime that compiles and runs; has to be that of the dependency, which a test compares.
 pub const WASMTIME_VERSION: &str = "48.0.8";
@@ -92,22 +94,32 @@ fn processor() -> String {
     String::new()
 }
 
-/// The folder of compiled modules.
+/// The folder of compiled modules. Clones are the same.
 #[derive(Clone, Debug)]
 pub struct Store {
     folder: PathBuf,
     packages: PathBuf,
+    /// What there is of each package: the digests of handlers.
+    known: Arc<Mutex<HashMap<Digest, Vec<Digest>>>>,
 }
 
 impl Store {
-    /// Those of `data`, whose folder is made when it is absent. Blocks.
+    /// Those of `data`, whose folder is made when it is absent. What was compiled of packages that are gone, by
+    /// other versions, or not to the end, is removed. Blocks.
     pub fn open(data: &Path) -> io::Result<Self> {
-        let folder = data.join("prepared").join(folder().to_string());
+        let prepared = data.join("prepared");
+        let folder = prepared.join(folder().to_string());
         fs::create_dir_all(&folder)?;
         // The host, another user, reads it.
         fs::set_permissions(&folder, Permissions::from_mode(0o755))?;
-        let packages = data.join("code");
-        Ok(Self { folder, packages })
+        remove_others(&prepared, &folder)?;
+        let store = Self {
+            folder,
+            packages: data.join("code"),
+            known: Arc::default(),
+        };
+        store.sweep()?;
+        Ok(store)
     }
 
     /// Whether it is there, and so whole.
@@ -120,7 +132,7 @@ impl Store {
         fs::read_dir(&self.folder).map_or(true, |mut entries| entries.next().is_none())
     }
 
-    /// Writes one, durably and as a whole. Blocks.
+    /// Writes one, durably and as a whole, unless its package is gone meanwhile. Blocks.
     pub fn write(&self, artefact: Artefact, bytes: &[u8]) -> io::Result<()> {
         let unfinished = self.folder.join(format!("{UNFINISHED}{artefact}"));
         let mut file = File::create(&unfinished)?;
@@ -128,7 +140,32 @@ impl Store {
         file.set_permissions(Permissions::from_mode(0o644))?;
         file.sync_all()?;
         fs::rename(&unfinished, self.folder.join(artefact.to_string()))?;
-        File::open(&self.folder)?.sync_all()
+        File::open(&self.folder)?.sync_all()?;
+        self.note(artefact);
+        // Whoever removes the package asks for what is known of it only afterwards.
+        if !self.has_package(artefact.package) {
+            self.forget(artefact.package);
+            self.remove(artefact)?;
+        }
+        Ok(())
+    }
+
+    /// What there is of a package, which from now on counts as gone.
+    pub fn forget(&self, package: Digest) -> Option<Vec<Artefact>> {
+        let entries = self.known.lock().remove(&package)?;
+        Some(entries.into_iter().map(|entry| Artefact { package, entry }).collect())
+    }
+
+    fn note(&self, artefact: Artefact) {
+        let mut known = self.known.lock();
+        let entries = known.entry(artefact.package).or_default();
+        if !entries.contains(&artefact.entry) {
+            entries.push(artefact.entry);
+        }
+    }
+
+    fn has_package(&self, package: Digest) -> bool {
+        self.packages.join(package.to_string()).is_dir()
     }
 
     /// Removes one that is of no use. Blocks.
@@ -139,27 +176,40 @@ impl Store {
         }
     }
 
-    /// Removes what was compiled of packages that are gone, and what is not whole. Blocks.
-    pub fn sweep(&self, being_written: &HashSet<Artefact>) -> io::Result<()> {
+    /// Removes what was compiled of packages that are gone, and what is not whole.
+    fn sweep(&self) -> io::Result<()> {
         for entry in fs::read_dir(&self.folder)? {
             let name = entry?.file_name();
-            let name = name.to_string_lossy();
-            let whole = name.strip_prefix(UNFINISHED).unwrap_or(&name);
-            let artefact = Artefact::of_file_name(whole);
-            let is_needed = artefact.is_some_and(|artefact| {
-                let is_whole = whole.len() == name.len();
-                self.packages.join(artefact.package.to_string()).is_dir()
-                    && (is_whole || being_written.contains(&artefact))
-            });
-            if !is_needed {
-                match fs::remove_file(self.folder.join(&*name)) {
-                    Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                    _ => {}
-                }
+            let artefact = name.to_str().and_then(Artefact::of_file_name);
+            match artefact.filter(|artefact| self.has_package(artefact.package)) {
+                Some(artefact) => self.note(artefact),
+                None => fs::remove_file(self.folder.join(name))?,
             }
         }
         Ok(())
     }
+}
+
+/// Removes what other versions have compiled: folders that hold nothing else.
+fn remove_others(prepared: &Path, own: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(prepared)? {
+        let path = entry?.path();
+        if path == own || !path.is_dir() {
+            continue;
+        }
+        let mut names = Vec::new();
+        for file in fs::read_dir(&path)? {
+            names.push(file?.file_name());
+        }
+        let is_ours = |name: &std::ffi::OsString| {
+            let name = name.to_string_lossy();
+            Artefact::of_file_name(name.strip_prefix(UNFINISHED).unwrap_or(&name)).is_some()
+        };
+        if !names.is_empty() && names.iter().all(is_ours) {
+            fs::remove_dir_all(&path)?;
+        }
+    }
+    Ok(())
 }
 
 /// The module of a package: the file that the handler names, with or without `.wasm`, or else the only one there is.
@@ -218,20 +268,30 @@ mod tests {
         let store = Store::open(data.path()).unwrap();
         assert!(store.is_empty());
         let (kept, gone) = (artefact(b"kept"), artefact(b"gone"));
+        let package = |artefact: Artefact| data.path().join("code").join(artefact.package.to_string());
+        store.write(gone, b"x").unwrap();
+        assert!(!store.has(gone), "its package went while it was compiled");
         for one in [kept, gone] {
+            fs::create_dir_all(package(one)).unwrap();
             store.write(one, b"x").unwrap();
             assert!(store.has(one));
         }
-        let package = data.path().join("code").join(kept.package.to_string());
-        fs::create_dir_all(package).unwrap();
+        fs::remove_dir(package(gone)).unwrap();
         for odd in ["odd".to_owned(), format!("{UNFINISHED}{kept}")] {
             fs::write(store.folder.join(odd), b"").unwrap();
         }
-        store.sweep(&HashSet::from([kept])).unwrap();
+        let prepared = store.folder.parent().unwrap();
+        let (older, other) = (prepared.join("older"), prepared.join("other"));
+        for (folder, name) in [(&older, kept.to_string()), (&other, "runtime.jar".to_owned())] {
+            fs::create_dir(folder).unwrap();
+            fs::write(folder.join(name), b"").unwrap();
+        }
+        let store = Store::open(data.path()).unwrap();
         assert_eq!((store.has(kept), store.has(gone)), (true, false));
-        assert_eq!(fs::read_dir(&store.folder).unwrap().count(), 2);
-        store.sweep(&HashSet::new()).unwrap();
         assert_eq!(fs::read_dir(&store.folder).unwrap().count(), 1);
+        assert_eq!((older.exists(), other.exists()), (false, true));
+        assert_eq!(store.forget(kept.package), Some(vec![kept]));
+        assert_eq!(store.forget(kept.package), None);
         store.remove(kept).unwrap();
         store.remove(kept).unwrap();
     }

@@ -1,10 +1,11 @@
 //! The room's centre: the host process that runs, the compilers, the folder of what was compiled.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use ephyra_core::digest::Digest;
 use ephyra_core::environment::{Environment, LaunchError, Launcher, Purpose};
 use ephyra_core::id::EnvironmentId;
 use ephyra_core::logs::LogSink;
@@ -79,7 +80,6 @@ impl Wasm {
         options: WasmOptions,
     ) -> std::io::Result<Self> {
         let store = Store::open(data)?;
-        store.sweep(&HashSet::new())?;
         let shared = Inner {
             start,
             options,
@@ -94,6 +94,12 @@ impl Wasm {
         };
         let shared = Arc::new(shared);
         Ok(Self { shared })
+    }
+
+    fn environment(&self, revision: Arc<Revision>, purpose: Purpose) -> Box<dyn Environment> {
+        let id = EnvironmentId::new();
+        let shared = Arc::clone(&self.shared);
+        Box::new(WasmEnvironment::new(shared, revision, purpose, id, &*self.shared.logs))
     }
 
     /// Starts the host ahead of the first call, when there is something to be called. To be called inside the
@@ -178,11 +184,7 @@ impl Inner {
         let package = self.packages.join(artefact.package.to_string());
         let compiled = compile(&*self.start, package, handler).await?;
         let store = self.store.clone();
-        let being_written: HashSet<Artefact> = self.compiling.lock().keys().copied().collect();
-        let written = tokio::task::spawn_blocking(move || {
-            store.write(artefact, &compiled)?;
-            store.sweep(&being_written)
-        });
+        let written = tokio::task::spawn_blocking(move || store.write(artefact, &compiled));
         let written = written.await.map_err(|error| failed(error.to_string()))?;
         written.map_err(|error| failed(error.to_string()))
     }
@@ -215,6 +217,23 @@ impl Prepare for Wasm {
             Ok(())
         })
     }
+
+    fn forget(&self, package: Digest) {
+        let Some(artefacts) = self.shared.store.forget(package) else {
+            return;
+        };
+        if let Some(link) = self.shared.alive() {
+            artefacts.iter().for_each(|artefact| link.forget(*artefact));
+        }
+        let store = self.shared.store.clone();
+        tokio::task::spawn_blocking(move || {
+            for artefact in artefacts {
+                if let Err(error) = store.remove(artefact) {
+                    tracing::warn!(%error, "what was compiled of a package that is gone stays on disk");
+                }
+            }
+        });
+    }
 }
 
 impl Launcher for Wasm {
@@ -223,8 +242,10 @@ impl Launcher for Wasm {
         revision: Arc<Revision>,
         purpose: Purpose,
     ) -> BoxFuture<'static, Result<Box<dyn Environment>, LaunchError>> {
-        let id = EnvironmentId::new();
-        let environment = WasmEnvironment::new(Arc::clone(&self.shared), revision, purpose, id, &*self.shared.logs);
-        Box::pin(std::future::ready(Ok(Box::new(environment) as Box<dyn Environment>)))
+        Box::pin(std::future::ready(Ok(self.environment(revision, purpose))))
+    }
+
+    fn at_once(&self, revision: &Arc<Revision>, purpose: Purpose) -> Option<Box<dyn Environment>> {
+        Some(self.environment(Arc::clone(revision), purpose))
     }
 }

@@ -67,6 +67,24 @@ async fn an_environment_is_used_again_and_only_its_first_use_is_cold() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_starts_at_once_is_waited_for_by_nobody() {
+    let (engine, world) = engine(|options| options.memory_mb = 1 << 20);
+    world.is_at_once.store(true, Ordering::SeqCst);
+    let function = revision("a", 128);
+    let first = engine.invoke(call(&function, "7")).now_or_never();
+    assert!(first.is_none(), "it runs for a while");
+    assert_eq!(world.launched(), 1);
+    // Far more than may be started at a time, and each start lets the next one begin.
+    let runs: Vec<_> = (0..900).map(|_| spawn(&engine, &function, "5")).collect();
+    for run in runs {
+        run.await.unwrap().unwrap();
+    }
+    assert!(world.launched() > 1);
+    assert!(engine.drain().await);
+    assert_eq!(world.alive(), 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_goes_on_behind_an_answer_keeps_the_environment_and_the_account_open() {
     let (engine, world) = engine(|_| {});
     let function = revision("a", 128);

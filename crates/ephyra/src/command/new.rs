@@ -22,7 +22,7 @@ pub(crate) fn run(options: &cli::New, output: &Output) -> anyhow::Result<ExitCod
         .context("the folder's name becomes the function's: choose another")?;
     let template = template::of_runtime(&options.runtime).with_context(|| {
         format!(
-            "there is no template for runtime {:?}: take python, nodejs, java or provided, or one of `ephyra runtime list`",
+            "there is no template for runtime {:?}: take python, nodejs, java, wasm or provided, or one of `ephyra runtime list`",
             options.runtime
         )
     })?;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use ephyra_core::digest::Digest;
 use ephyra_core::environment::{Environment, LaunchError, Launcher, Purpose};
 use ephyra_core::prepare::{Prepare, PrepareError};
 use ephyra_core::revision::Revision;
@@ -36,6 +37,10 @@ impl Launcher for Router {
             None => self.guests.launch(revision, purpose),
         }
     }
+
+    fn at_once(&self, revision: &Arc<Revision>, purpose: Purpose) -> Option<Box<dyn Environment>> {
+        self.wasm(revision)?.at_once(revision, purpose)
+    }
 }
 
 impl Prepare for Router {
@@ -43,6 +48,12 @@ impl Prepare for Router {
         match self.wasm(&revision) {
             Some(wasm) => wasm.prepare(revision),
             None => Box::pin(std::future::ready(Ok(()))),
+        }
+    }
+
+    fn forget(&self, package: Digest) {
+        if let Some(wasm) = &self.wasm {
+            wasm.forget(package);
         }
     }
 }

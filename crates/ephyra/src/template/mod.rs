@@ -6,6 +6,7 @@ pub(crate) enum Template {
     Python,
     Node,
     Java,
+    Wasm,
     Provided,
 }
 
@@ -24,6 +25,8 @@ pub(crate) fn of_runtime(runtime: &str) -> Option<Template> {
         Some(Template::Node)
     } else if runtime.starts_with("java") {
         Some(Template::Java)
+    } else if runtime == "wasm" {
+        Some(Template::Wasm)
     } else if runtime.starts_with("provided") {
         Some(Template::Provided)
     } else {
@@ -36,6 +39,10 @@ impl Template {
     pub(crate) fn build(self, folder: &std::path::Path) -> String {
         match self {
             Self::Java => format!("javac {}/Handler.java && ", folder.display()),
+            Self::Wasm => {
+                let folder = folder.display();
+                format!("rustc --target wasm32-wasip2 -O {folder}/app.rs -o {folder}/app.wasm && ")
+            }
             Self::Python | Self::Node | Self::Provided => String::new(),
         }
     }
@@ -46,20 +53,26 @@ impl Template {
             Self::Python => ("app.py", include_str!("app.py"), "app.handler"),
             Self::Node => ("app.mjs", include_str!("app.mjs"), "app.handler"),
             Self::Java => ("Handler.java", include_str!("Handler.java"), "Handler::handle"),
+            Self::Wasm => ("app.rs", include_str!("app.rs"), "app"),
             Self::Provided => ("bootstrap", include_str!("bootstrap"), "bootstrap"),
         };
         // A JVM alone takes 50 MB.
         let memory = if self == Self::Java { 256 } else { 128 };
-        let compiled = if self == Self::Java {
-            "# Compile before you deploy, with javac or what you like: classes here, jars in lib/.\n\
-             exclude = [\"Handler.java\"]\n"
-        } else {
-            ""
+        let compiled = match self {
+            Self::Java => {
+                "# Compile before you deploy, with javac or what you like: classes here, jars in lib/.\n\
+                 exclude = [\"Handler.java\"]\n"
+            }
+            Self::Wasm => {
+                "# Compile before you deploy; a component of wasi:http/proxy works as well, from any language.\n\
+                 exclude = [\"app.rs\"]\n"
+            }
+            Self::Python | Self::Node | Self::Provided => "",
         };
         let settings = format!(
             "# What `ephyra deploy` sends.\n\
              name = \"{name}\"\n\
-             # python, nodejs, java and provided mean the newest on the machine; `ephyra runtime list` shows them all.\n\
+             # python, nodejs, java, wasm and provided mean the newest on the machine; `ephyra runtime list` shows them all.\n\
              runtime = \"{runtime}\"\n\
              handler = \"{handler}\"\n\
              # In MB; CPU comes in proportion, one whole at 1769.\n\
@@ -92,7 +105,7 @@ mod tests {
 
     #[test]
     fn every_template_has_settings_that_can_be_read() {
-        for runtime in ["python", "nodejs22.x", "java17", "provided.al2023"] {
+        for runtime in ["python", "nodejs22.x", "java17", "wasm", "provided.al2023"] {
             let files = of_runtime(runtime).unwrap().files("mine", runtime);
             let project: crate::project::Project = toml::from_str(&files[0].text).unwrap();
             assert_eq!((project.name.as_str(), project.runtime.as_str()), ("mine", runtime));

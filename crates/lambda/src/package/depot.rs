@@ -158,21 +158,22 @@ impl Depot {
         Some(holding.package)
     }
 
-    /// Counts one user less, and removes the package with its last.
-    pub(crate) async fn release(&self, digest: Digest) {
+    /// Counts one user less, and removes the package with its last: then `true`.
+    pub(crate) async fn release(&self, digest: Digest) -> bool {
         let _shard = self.shard(digest).lock().await;
         {
             let mut holdings = self.holdings.lock();
             let Some(holding) = holdings.get_mut(&digest) else {
-                return;
+                return false;
             };
             holding.users -= 1;
             if holding.users > 0 {
-                return;
+                return false;
             }
             holdings.remove(&digest);
         }
         self.discard(digest).await;
+        true
     }
 
     /// Makes what is unpacked of a package durable, unless it is known to be.

@@ -1,0 +1,2 @@
+;; Has nothing that could be called.
+(module (memory (export "memory") 1))
