@@ -186,6 +186,15 @@ def test_answers_stream(platform, wasm):
 # -- how they come to be
 
 
+def test_the_template_works(platform, built, tmp_path):
+    name = harness.unique("greeter")
+    platform.command("new", tmp_path / name, "--runtime", "wasm")
+    (tmp_path / name / "app.wasm").write_bytes((built / "template.wasm").read_bytes())
+    platform.command("deploy", tmp_path / name)
+    assert platform.invoke(name, {"a": 1}) == {"message": "Hello, world!", "event": {"a": 1}}
+    platform.command("delete", name, "--yes")
+
+
 @pytest.mark.parametrize(
     ("module", "reason"),
     [

@@ -75,7 +75,8 @@ extension_programs() {
 # built anew when they change.
 wasm_functions() {
     local folder=$1 stamp jco interfaces file name
-    stamp=$(find e2e/wasm -type f -not -path '*/target/*' -print0 | sort -z | xargs -0 sha256sum | sha256sum)
+    local template=crates/ephyra/src/template/app.rs
+    stamp=$(find e2e/wasm "$template" -type f -not -path '*/target/*' -print0 | sort -z | xargs -0 sha256sum | sha256sum)
     [ "$(cat "$folder/stamp" 2>/dev/null)" != "$stamp" ] || return 0
     say "Building the WebAssembly functions of the end-to-end tests"
     rm -rf "$folder" && mkdir -p "$folder/build/wit/deps"
@@ -87,6 +88,7 @@ wasm_functions() {
     cp "$folder/build/wasm32-wasip2/release/http.wasm" "$folder/rust-http.wasm"
     cp "$folder/build/wasm32-wasip2/release/command.wasm" "$folder/rust-component.wasm"
     cp "$folder/build/wasm32-wasip1/release/command.wasm" "$folder/rust-module.wasm"
+    rustc --edition 2024 --target wasm32-wasip2 -O "$template" -o "$folder/template.wasm"
     cp e2e/wasm/js/package.json e2e/wasm/js/package-lock.json "$folder/build/"
     npm ci --prefix "$folder/build" --no-audit --no-fund --silent
     jco=$folder/build/node_modules/.bin/jco
