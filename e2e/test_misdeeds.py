@@ -5,7 +5,8 @@ looks at four things: what its caller is told; whether the environment is gone, 
 again; that another function got right answers in good time all the while; and that nothing is left on the machine.
 
 Below the table are extensions, and packages that are wrong from the start. More of these are in `test_runtimes.py`,
-`test_java.py`, `test_custom_runtimes.py` and `test_extensions.py`; attempts to get out of a sandbox in `test_sandbox.py`.
+`test_java.py`, `test_custom_runtimes.py` and `test_extensions.py`; all of WebAssembly, which has one process for many
+functions, in `test_wasm.py`; attempts to get out of a sandbox in `test_sandbox.py`.
 """
 
 import json
