@@ -355,7 +355,7 @@ mod tests {
             encoded in value(),
         ) {
             let kind_of = |document: &Document| {
-                let name = document.error_type.strip_prefix("Function.").or(document.error_type.strip_prefix("Runtime."));
+                let name = document.error_type.strip_prefix("Function.").or_else(|| document.error_type.strip_prefix("Runtime."));
                 name.is_some_and(|name| name.bytes().all(|byte| byte.is_ascii_alphabetic()))
             };
             let is_json = |document: &Document| serde_json::from_slice::<serde_json::Value>(&document.json).is_ok();
