@@ -107,11 +107,12 @@ impl Family {
         ])
     }
 
-    /// The CPU time that each process but the warden and the server has used so far.
+    /// The CPU time that each process in a sandbox has used so far: those with a pid namespace of their own, which
+    /// neither warden nor server nor zygotes have.
     pub(crate) fn guest_cpu(&self) -> Result<HashMap<i32, Duration>> {
-        let own = self.own()?;
+        let own = pids_of(self.root).context("the warden is gone")?;
         let mut all = self.cpu();
-        all.retain(|pid, _| !own.contains(pid));
+        all.retain(|pid, _| pids_of(*pid).is_some_and(|pids| pids != own));
         Ok(all)
     }
 
@@ -211,6 +212,11 @@ fn entries(path: &str) -> usize {
 
 fn program_of(pid: i32) -> Option<PathBuf> {
     fs::read_link(format!("/proc/{pid}/exe")).ok()
+}
+
+/// The pid namespace of a process.
+fn pids_of(pid: i32) -> Option<PathBuf> {
+    fs::read_link(format!("/proc/{pid}/ns/pid")).ok()
 }
 
 fn status_of(pid: i32, field: &str) -> Option<u64> {

@@ -114,10 +114,10 @@ impl Server {
 
     /// Waits until it and its guests have nothing more to do by themselves: on a new folder it compiles what its
     /// runtimes boot from, once, which takes all processors for some seconds.
-    fn until_settled(&self) -> Result<()> {
+    pub(crate) fn until_settled(&self) -> Result<()> {
         let mut seen = self.family()?.cpu();
         let mut quiet = 0;
-        stop::until("quiet after the server's start", SETTLE_TIME, || {
+        stop::until("quiet of the server", SETTLE_TIME, || {
             stop::pause(WINDOW)?;
             let now = self.family()?.cpu();
             let used = now

@@ -83,6 +83,8 @@ fn one(bench: &Bench, report: &mut Report, language: Language) -> Result<()> {
 
 /// The CPU that environments use while nobody calls them.
 fn frozen(report: &mut Report, server: &Server, count: usize) -> Result<()> {
+    // The pool makes blank environments for a while after so many starts.
+    server.until_settled()?;
     let before = server.family()?.guest_cpu()?;
     ensure!(before.len() >= count, "only {} guests are there", before.len());
     stop::pause(WATCH)?;
