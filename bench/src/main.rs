@@ -180,14 +180,16 @@ fn run(options: &RunOptions) -> Result<bool> {
     } else {
         &options.parts
     };
-    for part in parts {
+    // What was measured before an interruption is told.
+    let ended = parts.iter().try_for_each(|part| {
         let name = format!("{part:?}").to_lowercase();
-        measure(&name, &mut report, |report| part::measure(*part, &bench, report))?;
-    }
+        measure(&name, &mut report, |report| part::measure(*part, &bench, report))
+    });
     println!("{}", report.text(options.markdown));
     if let Some(path) = &options.json {
         std::fs::write(path, report.json()?).with_context(|| format!("could not write {}", path.display()))?;
     }
+    ended?;
     Ok(report.is_good())
 }
 

@@ -37,7 +37,7 @@ struct Bars {
 const fn bars(language: Language) -> Bars {
     let (functions, pause, p50_ms, p99_ms) = match language {
         Language::Python => (200, 15, 6.0, Some(15.0)),
-        Language::Node => (200, 120, 5.0, Some(15.0)),
+        Language::Node => (120, 120, 5.0, Some(15.0)),
         Language::Java => (100, 200, 20.0, Some(60.0)),
         Language::Provided => (100, 15, 5.0, None),
         Language::Wasm => (300, 2, 0.3, None),
