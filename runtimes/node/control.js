@@ -12,6 +12,7 @@ const EVENT = 0x01;
 const CONFIGURE = 0x02;
 const CHUNK = 1 << 20;
 
+exports.FD = FD;
 exports.BOOTED = 0x81;
 exports.READY = 0x82;
 exports.INIT_ERROR = 0x83;

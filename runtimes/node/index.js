@@ -225,25 +225,51 @@ process.on('unhandledRejection', (reason) => {
 });
 
 const load = require('./load');
+const cache = require('./cache');
 
-control.send(control.BOOTED);
-const told = control.receiveConfiguration();
-Object.assign(env, told.variables);
-if (told.handler !== undefined) {
-  // What was the working folder at the start may have been mounted over since.
-  process.chdir(env.LAMBDA_TASK_ROOT);
-}
-hasCallbacks = !(Number(/nodejs(\d+)/.exec(env.AWS_EXECUTION_ENV || '')?.[1]) >= 24);
-log.install();
-// One that was started with its variables goes by them: a wrapper script may have changed the handler.
-load.load(env.LAMBDA_TASK_ROOT, told.handler ?? env._HANDLER ?? '').then((loaded) => {
-  if (!hasCallbacks && loaded[STREAMING] === undefined && loaded.length >= 3) {
-    throw new Fault('Runtime.CallbackHandlerDeprecated',
-      'AWS Lambda has removed support for callback-based function handlers starting with Node.js 24. You will need to '
-      + 'modify this function to use a supported handler signature to use Node.js 24 or later. For more information see '
-      + 'https://docs.aws.amazon.com/lambda/latest/dg/nodejs-handler.html');
+/// Loads the function for its code alone, which goes to descriptor 3.
+async function learn() {
+  log.install();
+  const made = cache.record();
+  await load.load(env.LAMBDA_TASK_ROOT, env._HANDLER ?? '');
+  const code = made();
+  if (code === null) {
+    throw new Error('there is no code that can be kept');
   }
-  handler = loaded;
-  control.send(control.READY);
-  next();
-}).catch((error) => die('Uncaught Exception', error, 1));
+  control.writeAll(control.FD, code);
+  process.reallyExit(0);
+}
+
+function boot() {
+  control.send(control.BOOTED);
+  const told = control.receiveConfiguration();
+  Object.assign(env, told.variables);
+  if (told.handler !== undefined) {
+    // What was the working folder at the start may have been mounted over since.
+    process.chdir(env.LAMBDA_TASK_ROOT);
+  }
+  hasCallbacks = !(Number(/nodejs(\d+)/.exec(env.AWS_EXECUTION_ENV || '')?.[1]) >= 24);
+  log.install();
+  cache.use();
+  // One that was started with its variables goes by them: a wrapper script may have changed the handler.
+  load.load(env.LAMBDA_TASK_ROOT, told.handler ?? env._HANDLER ?? '').then((loaded) => {
+    if (!hasCallbacks && loaded[STREAMING] === undefined && loaded.length >= 3) {
+      throw new Fault('Runtime.CallbackHandlerDeprecated',
+        'AWS Lambda has removed support for callback-based function handlers starting with Node.js 24. You will need to '
+        + 'modify this function to use a supported handler signature to use Node.js 24 or later. For more information see '
+        + 'https://docs.aws.amazon.com/lambda/latest/dg/nodejs-handler.html');
+    }
+    handler = loaded;
+    control.send(control.READY);
+    next();
+  }).catch((error) => die('Uncaught Exception', error, 1));
+}
+
+if (process.argv[2] === 'learn') {
+  learn().catch((error) => {
+    control.writeAll(2, Buffer.from(`${error}\n`));
+    process.reallyExit(1);
+  });
+} else {
+  boot();
+}

@@ -18,8 +18,15 @@ sys.path[0:1] = [
 for name in ("exit", "quit"):
     setattr(builtins, name, _sitebuiltins.Quitter(name, "Ctrl-D (i.e. EOF)"))
 
-# Not in the processes that a handler starts by multiprocessing's `spawn`, which run this file anew under another name.
-if __name__ == "__main__":
+
+def serve():
+    """Serves events until the host goes."""
     from ephyra_runtime import loop
 
     loop.main()
+
+
+# Not in the processes that a handler starts by multiprocessing's `spawn`, which run this file anew under another name;
+# in a zygote's copies it is called when they are somebody's.
+if __name__ == "__main__":
+    serve()

@@ -153,6 +153,31 @@ impl GuestEnvironment {
         })
     }
 
+    pub(crate) const fn revision(&self) -> &Arc<Revision> {
+        &self.revision
+    }
+
+    pub(crate) const fn runtime(&self) -> &Runtime {
+        &self.runtime
+    }
+
+    /// How long loading the function took, since its runtime had booted; `None` when it is not loaded.
+    pub(crate) fn loading_time(&self) -> Option<Duration> {
+        let cold = self.cold.filter(|_| matches!(self.phase, Phase::Ready));
+        cold.map(|cold| cold.init)
+    }
+
+    /// Whether the runtime ended by itself while it booted or loaded the function.
+    pub(crate) const fn has_crashed(&self) -> bool {
+        matches!(
+            self.phase,
+            Phase::Failed {
+                failure: Failure::Exit(_),
+                ..
+            }
+        )
+    }
+
     async fn run(mut self: Box<Self>, invocation: Invocation) -> (Option<Box<dyn Environment>>, Execution) {
         let arrived = Instant::now();
         let restored = self.restore_once().await;

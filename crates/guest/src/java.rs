@@ -9,6 +9,9 @@ use crate::runtime::Runtime;
 const JAR: &str = "/var/lang/base/runtime.jar";
 /// The classes of the JDK and of our runtime that a start needs, as the JVM has them in memory.
 const ARCHIVE: &str = "/var/lang/base/classes.jsa";
+/// The archive of a function's classes, atop of the other.
+pub(crate) const FUNCTION_ARCHIVE_NAME: &str = "function.jsa";
+const FUNCTION_ARCHIVE: &str = "/var/lang/function/function.jsa";
 /// Arguments that depend on what was prepared: an archive comes later than the jar.
 const ARGUMENTS: &str = "@/var/lang/base/arguments";
 /// The heap's share of the function's memory, in percent: the rest is for code, classes, threads and buffers.
@@ -36,6 +39,24 @@ pub(crate) fn arguments(runtime: &Runtime, memory_mb: u32) -> Vec<String> {
     }
     arguments.extend(["-jar".to_owned(), JAR.to_owned()]);
     arguments
+}
+
+/// Has a JVM use its function's archive, where its arguments are those of [`arguments`].
+pub(crate) fn use_function_archive(arguments: &mut Vec<String>) {
+    // Of two files the later one counts; that says itself which one it is atop of.
+    insert(arguments, format!("-XX:SharedArchiveFile={FUNCTION_ARCHIVE}"));
+}
+
+/// Has a JVM archive at its end what it has loaded beyond what it boots from.
+pub(crate) fn archive_to(arguments: &mut Vec<String>, path: &str) {
+    insert(arguments, format!("-XX:ArchiveClassesAtExit={path}"));
+}
+
+fn insert(arguments: &mut Vec<String>, argument: String) {
+    let at = arguments.iter().position(|one| one == ARGUMENTS);
+    if let Some(at) = at {
+        arguments.insert(at + 1, argument);
+    }
 }
 
 /// Whether JVMs of this version share classes of programs. (Version 8 does only in vendors' own builds.)

@@ -1,5 +1,5 @@
 //! Jobs: a command in a blank sandbox makes something out of what is there, such as a runtime's snapshot, and what it
-//! makes comes out of its descriptor 3. Nothing of any function is in such a sandbox.
+//! makes comes out of its descriptor 3. The sandbox is nobody's, or was assigned to the function that it is made for.
 
 use std::convert::Infallible;
 use std::io;
@@ -25,6 +25,8 @@ pub struct Job {
     pub most_bytes: usize,
     /// How long it may take.
     pub limit: Duration,
+    /// Whether somebody waits for it: otherwise it has the CPU that its memory entitles it to, and no more.
+    pub is_urgent: bool,
 }
 
 /// Why a job has made nothing.
@@ -50,7 +52,10 @@ pub enum JobError {
 }
 
 /// Does a job in a fresh sandbox, and ends that. The result is what it wrote.
-pub async fn run(sandbox: Sandbox, job: Job) -> Result<Vec<u8>, JobError> {
+pub async fn run(mut sandbox: Sandbox, job: Job) -> Result<Vec<u8>, JobError> {
+    if !job.is_urgent {
+        sandbox.controls.cap_cpu()?;
+    }
     let Sandbox {
         control,
         supervisor,

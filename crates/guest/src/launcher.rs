@@ -14,9 +14,12 @@ use ephyra_sandbox::sandbox::Sandbox;
 use futures_util::future::BoxFuture;
 
 use crate::blank::Blank;
+use crate::cache::Caches;
 use crate::environment::{GuestEnvironment, Opening, Start};
 use crate::extensions::externals;
+use crate::java;
 use crate::pool::{Form, Key, Limits, Pool};
+use crate::prepared::Prepared;
 use crate::runtime::{Bootstrap, Runtime, RuntimeKind};
 use crate::start;
 use crate::variables::{Credentials, variables};
@@ -39,6 +42,16 @@ pub trait Builder: Send + Sync + 'static {
     /// A function of this runtime exists: what the runtime boots from may be made now, by which nobody is kept waiting.
     fn foresee(&self, _runtime: &str) {}
 
+    /// What a runtime boots from, if there is such a thing and all of it was made.
+    fn base(&self, _runtime: &str) -> Option<Digest> {
+        None
+    }
+
+    /// Whether a package is still somebody's.
+    fn has_code(&self, _package: Digest) -> bool {
+        true
+    }
+
     /// Builds a sandbox that is nobody's yet. The builder adds what the runtime boots from, if there is such a thing.
     fn prepare(&self, blank: client::Blank) -> BoxFuture<'static, Result<Sandbox, CreateError>>;
 }
@@ -49,6 +62,7 @@ pub struct Launcher {
     builder: Arc<dyn Builder>,
     logs: Arc<dyn LogSink>,
     pool: Pool,
+    caches: Option<Caches>,
     init_limit: Duration,
 }
 
@@ -58,6 +72,7 @@ impl Launcher {
         let init_limit = Duration::from_secs(INIT_SECONDS);
         Self {
             pool: Pool::open(Arc::clone(&builder), Limits::NONE, &[]),
+            caches: None,
             builder,
             logs,
             init_limit,
@@ -74,6 +89,16 @@ impl Launcher {
             .collect();
         let pool = Pool::open(Arc::clone(&self.builder), limits, &keys);
         Self { pool, ..self }
+    }
+
+    /// The same, keeping what loading functions makes in `prepared`. To be called inside the asynchronous runtime, on
+    /// what is not shared yet, before any sandbox lives.
+    pub fn with_caches(self, prepared: Prepared) -> std::io::Result<Self> {
+        let caches = Caches::open(Arc::clone(&self.builder), prepared)?;
+        Ok(Self {
+            caches: Some(caches),
+            ..self
+        })
     }
 
     /// Says that a function of this runtime exists and may be started. Costs nothing when that is known.
@@ -105,7 +130,8 @@ impl Launcher {
             RuntimeKind::Provided => self.builder.bootstrap(&revision),
             RuntimeKind::Python | RuntimeKind::Node | RuntimeKind::Java => None,
         };
-        let (blank, origin) = self.assigned(&revision, &runtime).await?;
+        let cached = self.caches.as_ref().and_then(|caches| caches.of(&revision, &runtime));
+        let (blank, origin) = self.assigned(&revision, &runtime, cached).await?;
         let stream = stream_name(&revision, &blank.id.simple(), now_ms());
         let variables = variables(&revision, &runtime, purpose, &stream, &Credentials::random());
         let externals = match self.builder.extensions(&revision) {
@@ -113,7 +139,13 @@ impl Launcher {
             names => externals(names, &revision, &variables),
         };
         let (start, configuration) = if blank.form == Form::Bare {
-            let command = start::own(&revision, &runtime, bootstrap, variables);
+            let mut command = start::own(&revision, &runtime, bootstrap, variables);
+            if let Some(command) = command
+                .as_mut()
+                .filter(|_| cached.is_some() && runtime.kind == RuntimeKind::Java)
+            {
+                java::use_function_archive(&mut command.arguments);
+            }
             (
                 command.map_or(Start::NoBootstrap, Start::Command),
                 start::no_configuration(),
@@ -149,19 +181,35 @@ impl Launcher {
         };
         let mut environment = GuestEnvironment::open(blank, opening)?;
         environment.initialise(start, init_limit).await?;
+        self.learn(&environment, cached);
         Ok(Box::new(environment))
     }
 
+    /// Remembers how loading a function went, with what was made for it or without.
+    fn learn(&self, environment: &GuestEnvironment, cached: Option<Digest>) {
+        let Some(caches) = &self.caches else { return };
+        match (cached, environment.loading_time()) {
+            (None, Some(took)) => caches.loaded(environment.revision(), environment.runtime(), took),
+            (Some(name), None) if environment.has_crashed() => caches.distrust(name),
+            _ => {}
+        }
+    }
+
     /// A sandbox that is the revision's: a blank of the pool, or a new one.
-    async fn assigned(&self, revision: &Revision, runtime: &Runtime) -> Result<(Blank, Origin), LaunchError> {
-        let assignment = Assignment {
+    async fn assigned(
+        &self,
+        revision: &Revision,
+        runtime: &Runtime,
+        cached: Option<Digest>,
+    ) -> Result<(Blank, Origin), LaunchError> {
+        let mut assignment = Assignment {
             memory_mb: revision.memory_mb,
             tmp_mb: revision.ephemeral_storage_mb,
             code: Some(revision.code),
             layers: revision.layers.clone(),
-            prepared: None,
+            prepared: cached,
         };
-        let key = Key::of(revision, runtime);
+        let mut key = Key::of(revision, runtime);
         if let Some(mut blank) = self.pool.take(&key) {
             match blank.assign(assignment.clone()).await {
                 Ok(()) => return Ok((blank, Origin::Pool)),
@@ -169,9 +217,21 @@ impl Launcher {
                 Err(error) => tracing::warn!(%error, "a blank environment could not be assigned; another one is built"),
             }
         }
-        let (mut blank, origin) = self.made(runtime, key).await?;
-        blank.assign(assignment).await.map_err(|error| sandbox_error(&error))?;
-        Ok((blank, origin))
+        // A JVM can map its function's archive only while it starts.
+        if cached.is_some() && runtime.kind == RuntimeKind::Java {
+            key.form = Form::Bare;
+        }
+        loop {
+            let (mut blank, origin) = self.made(runtime, key.clone()).await?;
+            match blank.assign(assignment.clone()).await {
+                Ok(()) => return Ok((blank, origin)),
+                // It may just have been removed.
+                Err(error) if assignment.prepared.take().is_some() => {
+                    tracing::warn!(%error, "a sandbox could not be assigned; another one is, without what was made before");
+                }
+                Err(error) => return Err(sandbox_error(&error)),
+            }
+        }
     }
 
     async fn made(&self, runtime: &Runtime, key: Key) -> Result<(Blank, Origin), LaunchError> {

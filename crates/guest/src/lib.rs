@@ -6,7 +6,7 @@
 //!
 //! Reading order: `PROTOCOL.md` and [`frame`] (the codec), `channel` and `watch` (descriptors), `pace` (how much
 //! of a guest's talk is taken at once), `protocol` (a conversation), `api` (the same over HTTP, and extensions),
-//! `extensions` and [`telemetry`], [`environment`] (a lifecycle, by its phases), [`launcher`], `blank` and [`pool`] (what is ready before a function is known); aside, [`runtime`], [`variables`] and `start` (what a
+//! `extensions` and [`telemetry`], [`environment`] (a lifecycle, by its phases), [`launcher`], `blank` and [`pool`] (what is ready before a function is known), `cache` (what loading a function has made); aside, [`runtime`], [`variables`] and `start` (what a
 //! guest is started with and told), `platform`, `lines` and `journal` (logs).
 //!
 //! **Invariant:** nothing that a guest sends makes the host hold more than one answer of the largest size, or wait
@@ -15,6 +15,7 @@
 
 mod api;
 mod blank;
+mod cache;
 mod channel;
 pub mod environment;
 mod extensions;

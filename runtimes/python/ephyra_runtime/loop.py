@@ -281,18 +281,27 @@ def _configure():
     # What was the working folder at the start, and what was looked for in the function's folders, may have been
     # mounted over since.
     os.chdir(_environ["LAMBDA_TASK_ROOT"])
-    for path in list(sys.path_importer_cache):
+    for path, finder in list(sys.path_importer_cache.items()):
         if path.startswith((_environ["LAMBDA_TASK_ROOT"], "/opt")):
-            del sys.path_importer_cache[path]
+            if finder is None:
+                del sys.path_importer_cache[path]
+            else:
+                finder.invalidate_caches()
     return told["handler"]
+
+
+def prepare_streams():
+    """Has each line written when it ends."""
+    for stream in (sys.stdout, sys.stderr):
+        if not stream.line_buffering:
+            stream.reconfigure(line_buffering=True)
 
 
 def main():
     """Loads the function, then serves events until the host goes."""
     global request_id
     os.set_inheritable(_CONTROL, False)
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(line_buffering=True)
+    prepare_streams()
     _send(_BOOTED)
     handler = _configure()
     if "logging" in sys.modules:

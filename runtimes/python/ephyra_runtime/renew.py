@@ -9,7 +9,7 @@ import time
 
 _BOOTSTRAP = "/var/runtime/bootstrap.py"
 # What only the zygote uses, by the name that a function would find it under.
-_OWN = ("ephyra_runtime.zygote", "ephyra_runtime.enter", "ephyra_runtime.renew")
+_OWN = tuple("ephyra_runtime." + name for name in ("zygote", "enter", "rehearsal", "renew"))
 
 
 def prepare():
@@ -52,7 +52,7 @@ def everything(zygote):
 
 
 def scope():
-    """What the runtime's own program is run in: the main module, as if that program had been it from the start."""
+    """The main module, as if the runtime's own program had been it from the start."""
     for name in _OWN:
         sys.modules.pop(name, None)
     main = sys.modules["__main__"].__dict__

@@ -16,7 +16,7 @@ import signal
 import struct
 import sys
 
-from ephyra_runtime import enter, faults, lasting, logs, loop, renew  # noqa: F401 - some are for the copies alone
+from ephyra_runtime import enter, faults, lasting, loop, rehearsal, renew  # noqa: F401 - some are for the copies alone
 
 _CONTROL = 3
 _BOOTSTRAP = "/var/runtime/bootstrap.py"
@@ -76,19 +76,17 @@ class Zygote:
         self._control = control
         self.kernel = enter.Kernel()
         self._lockdown = enter.Lockdown(self.kernel, setup.has_no_new_privileges, setup.has_landlock, setup.filters)
-        with open(_BOOTSTRAP, "rb") as file:
-            self._bootstrap = compile(file.read(), _BOOTSTRAP, "exec", dont_inherit=True)
         self._own = self.kernel.own_pidfd()
         self._number = os.getpid()
 
     def serve(self):
-        """Answers requests until the warden goes; returns in each copy that is ready, what is to be run there."""
+        """Answers requests until the warden goes; returns in each copy that is ready to be the runtime."""
         while True:
             packet, descriptors = _receive(self._control, _REQUEST.size + 1)
             if not packet:
                 os._exit(0)
             if self._copy(packet, descriptors):
-                return self._bootstrap
+                return
             for descriptor in descriptors:
                 os.close(descriptor)
 
@@ -136,6 +134,20 @@ class Zygote:
             pass
 
 
+def _begin():
+    """Runs what the runtime's own program does before it knows anything, as the main module of all copies; gives back
+    what it does afterwards.
+    """
+    with open(_BOOTSTRAP, "rb") as file:
+        program = compile(file.read(), _BOOTSTRAP, "exec", dont_inherit=True)
+    scope = renew.scope()
+    # Under its own name it would go on to serve.
+    scope["__name__"] = "__zygote__"
+    exec(program, scope)
+    scope["__name__"] = "__main__"
+    return scope["serve"]
+
+
 def main():
     """Boots, says so, and serves. In each copy it goes on as the runtime's own program."""
     control = _socket.socket(fileno=_CONTROL)
@@ -145,6 +157,8 @@ def main():
     zygote = Zygote(control, setup)
     zygote.kernel.hide()
     renew.prepare()
+    serve = _begin()
+    rehearsal.run()
     # Nobody waits for what this process copies: a sandbox's pid namespace could not end before that.
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     gc.collect()
@@ -153,6 +167,6 @@ def main():
     del sys.modules[lasting.__name__]
     gc.freeze()
     control.send(_READY)
-    bootstrap = zygote.serve()
-    exec(bootstrap, renew.scope())
+    zygote.serve()
+    serve()
     sys.exit(0)

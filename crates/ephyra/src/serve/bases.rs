@@ -1,26 +1,22 @@
 //! What runtimes boot from, made on this machine: for those that need such.
 
-use std::path::Path;
-
 use ephyra_guest::java::base::{Bases, Jvm};
 use ephyra_guest::prepared::Prepared;
 use ephyra_sandbox::Step;
 use ephyra_sandbox::client::{Blank, CreateError, Warden};
 use ephyra_sandbox::runtimes::Kind;
 use ephyra_sandbox::sandbox::Sandbox;
-use ephyra_sandbox::warden::PREPARED;
 use futures_util::future::BoxFuture;
 
 use super::builder::chain;
 
-/// Opens what was made before; what is not there is made when it is needed. `data` is the data folder.
-pub(crate) fn open(warden: &Warden, data: &Path) -> std::io::Result<Bases> {
+/// Opens what was made before; what is not there is made when it is needed.
+pub(crate) fn open(warden: &Warden, prepared: Prepared) -> std::io::Result<Bases> {
     let jobs = warden.clone();
     let prepare = move |blank| -> BoxFuture<'static, _> {
         let warden = jobs.clone();
         Box::pin(async move { warden.prepare(blank).await })
     };
-    let prepared = Prepared::new(data.join(PREPARED));
     let (bases, outdated) = Bases::open(jvms(warden), prepared, Box::new(prepare))?;
     // Somebody has functions for these.
     for runtime in outdated {

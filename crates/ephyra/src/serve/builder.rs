@@ -6,10 +6,12 @@ use ephyra_core::digest::Digest;
 use ephyra_core::environment::LaunchError;
 use ephyra_core::revision::Revision;
 use ephyra_guest::java::base::Bases;
+use ephyra_guest::prepared::Prepared;
 use ephyra_guest::{Bootstrap, Builder, Runtime, RuntimeKind};
 use ephyra_sandbox::client::{Blank, CreateError, Warden};
 use ephyra_sandbox::runtimes::Kind;
 use ephyra_sandbox::sandbox::Sandbox;
+use ephyra_sandbox::warden::PREPARED;
 use futures_util::future::BoxFuture;
 
 use super::bases;
@@ -18,14 +20,17 @@ use super::bases;
 pub(crate) struct WardenBuilder {
     warden: Warden,
     bases: Bases,
+    prepared: Prepared,
     code: PathBuf,
 }
 
 impl WardenBuilder {
     /// `data` is the folder whose `code` holds the unpacked packages.
     pub(crate) fn new(warden: Warden, data: &Path) -> std::io::Result<Self> {
+        let prepared = Prepared::new(data.join(PREPARED));
         Ok(Self {
-            bases: bases::open(&warden, data)?,
+            bases: bases::open(&warden, prepared.clone())?,
+            prepared,
             warden,
             code: data.join("code"),
         })
@@ -43,6 +48,11 @@ impl WardenBuilder {
     /// The warden of which everything is asked.
     pub(crate) const fn warden(&self) -> &Warden {
         &self.warden
+    }
+
+    /// What was prepared for runtimes and functions.
+    pub(crate) fn prepared(&self) -> Prepared {
+        self.prepared.clone()
     }
 
     fn has_bootstrap(&self, package: Digest) -> bool {
@@ -87,6 +97,14 @@ impl Builder for WardenBuilder {
 
     fn foresee(&self, runtime: &str) {
         self.bases.begin(runtime);
+    }
+
+    fn base(&self, runtime: &str) -> Option<Digest> {
+        self.bases.whole(runtime)
+    }
+
+    fn has_code(&self, package: Digest) -> bool {
+        self.code.join(package.to_string()).is_dir()
     }
 
     fn prepare(&self, blank: Blank) -> BoxFuture<'static, Result<Sandbox, CreateError>> {

@@ -96,8 +96,10 @@ async fn serve(
         .into_iter()
         .map(|(runtime, count)| (runtime, EXPECTED_MEMORY_MB, count))
         .collect();
-    let launcher =
-        ephyra_guest::Launcher::new(builder.clone(), logs.clone()).with_pool(pool_limits(&options)?, &expected);
+    let launcher = ephyra_guest::Launcher::new(builder.clone(), logs.clone())
+        .with_caches(builder.prepared())
+        .context("what loading functions has made cannot be read")?
+        .with_pool(pool_limits(&options)?, &expected);
     let launcher = Arc::new(launcher);
     let wasm = wasm::open(builder.warden(), &data, logs.clone(), wasm_memory_mb(&options)?)?;
     let router = Arc::new(Router::new(launcher.clone(), wasm));

@@ -47,7 +47,11 @@ impl Prepare for Router {
     fn prepare(&self, revision: Arc<Revision>) -> BoxFuture<'static, Result<(), PrepareError>> {
         match self.wasm(&revision) {
             Some(wasm) => wasm.prepare(revision),
-            None => Box::pin(std::future::ready(Ok(()))),
+            None => {
+                // It can run without, only later: nobody waits for that.
+                self.guests.foresee(&revision.runtime);
+                Box::pin(std::future::ready(Ok(())))
+            }
         }
     }
 

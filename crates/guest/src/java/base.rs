@@ -43,8 +43,8 @@ const ARCHIVE_BYTES: usize = 128 << 20;
 const COMPILE: &str = "javac=$1 jar=$2; shift 2; mkdir /tmp/classes; \
     \"$javac\" \"$@\"; \"$jar\" cfm /tmp/runtime.jar /var/runtime/manifest -C /tmp/classes .; \
     cat /tmp/runtime.jar >&3";
-/// Has the runtime load what a start needs, and archives that; the arguments are the JVM's. Nobody waits for it.
-const ARCHIVE: &str = "jar=$1; shift; set -- nice -n 10 \"$@\"; \
+/// Has the runtime load what a start needs, and archives that; the arguments are the JVM's.
+const ARCHIVE: &str = "jar=$1; shift; \
     \"$@\" -XX:DumpLoadedClassList=/tmp/classes.list -jar \"$jar\" rehearse; \
     \"$@\" -Xshare:dump -XX:SharedClassListFile=/tmp/classes.list -XX:SharedArchiveFile=/tmp/classes.jsa -cp \"$jar\"; \
     cat /tmp/classes.jsa >&3";
@@ -95,7 +95,7 @@ enum Stage {
     Unwanted,
     /// Nothing can be started yet.
     Making,
-    /// A JVM can be started.
+    /// A JVM can be started, perhaps without an archive.
     Ready(Digest),
     /// The last attempt failed; the next who needs it has it tried again.
     Failed(BaseError),
@@ -106,6 +106,8 @@ enum Stage {
 pub struct Bases {
     maker: Arc<Maker>,
     stages: Arc<BTreeMap<String, watch::Sender<Stage>>>,
+    /// The names of the folders with archives, whether they are there or not.
+    archives: Arc<BTreeMap<String, Digest>>,
 }
 
 impl Bases {
@@ -122,10 +124,12 @@ impl Bases {
             prepare,
             turn: Mutex::new(()),
         };
-        let outdated = maker.remove_outdated()?;
+        let archives = maker.archives();
+        let outdated = maker.remove_outdated(&archives)?;
         let bases = Self {
             maker: Arc::new(maker),
             stages: Arc::new(stages),
+            archives: Arc::new(archives),
         };
         Ok((bases, outdated))
     }
@@ -155,12 +159,18 @@ impl Bases {
         self.begin(runtime);
         let mut stage = stage.subscribe();
         // Its sender is in this. Whoever fails here was there before the next attempt.
-        let decided = stage.wait_for(|stage| matches!(stage, Stage::Ready(_) | Stage::Failed(_)));
+        let decided = stage.wait_for(|stage| !matches!(stage, Stage::Unwanted | Stage::Making));
         match decided.await.map(|stage| stage.clone()) {
             Ok(Stage::Ready(digest)) => Ok(Some(digest)),
             Ok(Stage::Failed(error)) => Err(error),
             _ => std::future::pending().await,
         }
+    }
+
+    /// What the JVM of a runtime boots from, when that has an archive already.
+    pub fn whole(&self, runtime: &str) -> Option<Digest> {
+        let archive = self.archives.get(runtime).copied();
+        archive.filter(|digest| self.maker.prepared.has(*digest))
     }
 
     async fn make(self, runtime: String) {
@@ -177,14 +187,16 @@ impl Bases {
                 return;
             }
         };
-        let is_archived = self
-            .maker
-            .archive_digest(jvm, compiled)
-            .filter(|digest| self.maker.prepared.has(*digest));
-        stage.send_replace(Stage::Ready(is_archived.unwrap_or(compiled)));
-        if is_archived.is_some() || !has_archive(major(&jvm.version)) {
+        if !has_archive(major(&jvm.version)) {
+            stage.send_replace(Stage::Ready(compiled));
             return;
         }
+        let archive = self.maker.archive_digest(jvm, compiled);
+        if let Some(digest) = archive.filter(|digest| self.maker.prepared.has(*digest)) {
+            stage.send_replace(Stage::Ready(digest));
+            return;
+        }
+        stage.send_replace(Stage::Ready(compiled));
         match self.maker.archived(jvm, compiled).await {
             Ok(digest) => drop(stage.send_replace(Stage::Ready(digest))),
             // It starts without, only later.
@@ -217,14 +229,23 @@ impl Maker {
         compilers.min_by_key(|(jvm, _)| major(&jvm.version))
     }
 
+    /// The names of the folders with archives, by the runtimes that can have one.
+    fn archives(&self) -> BTreeMap<String, Digest> {
+        let Some((jvm, compiler)) = self.compiler() else {
+            return BTreeMap::new();
+        };
+        let compiled = jar_digest(jvm, compiler);
+        let named = self
+            .jvms
+            .iter()
+            .filter_map(|jvm| Some((jvm.runtime.clone(), self.archive_digest(jvm, compiled)?)));
+        named.collect()
+    }
+
     /// Removes what no JVM of this machine boots from any more, and says whose it was.
-    fn remove_outdated(&self) -> io::Result<BTreeSet<String>> {
-        let mut current = BTreeSet::new();
-        if let Some((jvm, compiler)) = self.compiler() {
-            let compiled = jar_digest(jvm, compiler);
-            current.insert(compiled);
-            current.extend(self.jvms.iter().filter_map(|jvm| self.archive_digest(jvm, compiled)));
-        }
+    fn remove_outdated(&self, archives: &BTreeMap<String, Digest>) -> io::Result<BTreeSet<String>> {
+        let mut current: BTreeSet<Digest> = archives.values().copied().collect();
+        current.extend(self.compiler().map(|(jvm, compiler)| jar_digest(jvm, compiler)));
         let mut owners = BTreeSet::new();
         for digest in self.prepared.all()? {
             if current.contains(&digest) || !self.prepared.has_file(digest, JAR_NAME) {
@@ -331,6 +352,8 @@ impl Maker {
             },
             most_bytes,
             limit: LIMIT,
+            // Without the jar nothing starts, without an archive everything does.
+            is_urgent: base.is_none(),
         };
         let result = job::run(sandbox, job).await;
         result.map_err(|error| BaseError::Job {

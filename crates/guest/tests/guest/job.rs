@@ -17,6 +17,7 @@ async fn run(script: &str, most_bytes: usize, limit: Duration) -> Result<Vec<u8>
         },
         most_bytes,
         limit,
+        is_urgent: true,
     };
     job::run(rig.sandbox().await, job).await
 }

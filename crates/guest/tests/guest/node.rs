@@ -482,3 +482,65 @@ async fn node_24_knows_no_callbacks() {
     let (_, execution) = rig.once("{}").await;
     assert_eq!(answer(&execution), "undefined");
 }
+
+/// Loads `app.js` in a process of its own as the runtime does, with the code that was made before or making it.
+const CACHE: &str = r"
+const vm = require('vm');
+const scripts = [];
+vm.Script = class extends vm.Script { constructor(...given) { super(...given); scripts.push(this); } };
+const [cache, mode, file, root] = process.argv.slice(1);
+const made = mode === 'record' ? require(cache).record([root]) : require(cache).use(file);
+scripts.length = 0;
+if (mode === 'hook') {
+  const { prototype } = require('module');
+  const compile = prototype._compile;
+  prototype._compile = function (content, ...rest) {
+    return compile.call(this, content.replace('__filename', '1234567890'), ...rest);
+  };
+}
+const { seen } = require(root + 'app.js');
+if (mode === 'record') { require('fs').writeFileSync(file, made()); }
+console.log(JSON.stringify({ seen, rejected: scripts.map((script) => script.cachedDataRejected) }));
+";
+
+#[test]
+fn code_is_used_again_where_it_fits() {
+    let app =
+        "#!/usr/bin/env node\nconst at = new Error('x').stack.split('\\n')[1]; exports.seen = [at, require('./part')];";
+    let rig = Rig::node(
+        "app.handler",
+        &[("app.js", app), ("part.js", "module.exports = __filename;")],
+    );
+    let root = format!("{}/", rig.folder.path().display());
+    let (cache, file) = (
+        concat!(env!("CARGO_MANIFEST_DIR"), "/../../runtimes/node/cache.js"),
+        format!("{root}code"),
+    );
+    let run = |heap: &str, mode: &str| -> Value {
+        let mut node = std::process::Command::new(&rig.runtime.executable);
+        let output = node
+            .args([heap, "-e", CACHE, cache, mode, &file, &root])
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice(&output.stdout).unwrap()
+    };
+    let [same, other] = ["--max-old-space-size=115", "--max-old-space-size=230"];
+    let made = run(same, "record");
+    assert_eq!(made["seen"][1], format!("{root}part.js"));
+    std::fs::rename(&file, format!("{file}.kept")).unwrap();
+    let plain = run(same, "use");
+    assert_eq!((&plain["seen"], &plain["rejected"]), (&made["seen"], &json!([])));
+    std::fs::rename(format!("{file}.kept"), &file).unwrap();
+    let plain = &plain["seen"];
+    let used = run(same, "use");
+    assert_eq!((&used["seen"], &used["rejected"]), (plain, &json!([false, false])));
+    let refused = run(other, "use");
+    assert_eq!((&refused["seen"], &refused["rejected"]), (plain, &json!([true, true])));
+    // What a hook of the function's own has changed, to the same length, is compiled as ever.
+    let hooked = run(same, "hook");
+    assert_eq!(
+        (&hooked["seen"][1], &hooked["rejected"]),
+        (&json!(1_234_567_890), &json!([false]))
+    );
+}

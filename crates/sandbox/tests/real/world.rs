@@ -63,12 +63,15 @@ pub(crate) fn options(folder: &Path) -> Options {
 fn zygote_files() -> impl Iterator<Item = (String, Vec<u8>)> {
     const BOOTSTRAP: &[u8] = b"import os, sys
 sys.stdout.reconfigure(write_through=True)
-script = b''
-while not script.endswith(b'\\0'):
-    part = os.read(3, 1)
-    if not part: os._exit(0)
-    script += part
-exec(compile(script[:-1], '<script>', 'exec'), {'__name__': '__main__'})
+def serve():
+    script = b''
+    while not script.endswith(b'\\0'):
+        part = os.read(3, 1)
+        if not part: os._exit(0)
+        script += part
+    exec(compile(script[:-1], '<script>', 'exec'), {'__name__': '__main__'})
+if __name__ == '__main__':
+    serve()
 ";
     macro_rules! file {
         ($path:literal) => {
@@ -86,6 +89,7 @@ exec(compile(script[:-1], '<script>', 'exec'), {'__name__': '__main__'})
         file!("ephyra_runtime/lasting.py"),
         file!("ephyra_runtime/logs.py"),
         file!("ephyra_runtime/loop.py"),
+        file!("ephyra_runtime/rehearsal.py"),
         file!("ephyra_runtime/renew.py"),
         file!("ephyra_runtime/zygote.py"),
         ("bootstrap.py", BOOTSTRAP),
@@ -100,7 +104,9 @@ fn zygote(runtime: &Runtime) -> Option<StartCommand> {
         arguments: [executable, "-X", "utf8", "-S", "/var/runtime/zygote.py"]
             .map(str::to_owned)
             .into(),
-        variables: vec![("LD_LIBRARY_PATH".to_owned(), "/var/task/lib:/opt/lib".to_owned())],
+        variables: [("LD_LIBRARY_PATH", "/var/task/lib:/opt/lib"), ("LAMBDA_TASK_ROOT", "/var/task")]
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .into(),
         directory: "/var/task".to_owned(),
     })
 }

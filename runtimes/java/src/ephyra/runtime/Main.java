@@ -33,6 +33,11 @@ public final class Main {
         }
         Log.install();
         Rehearsal.run();
+        if (arguments.length > 0 && arguments[0].equals("learn")) {
+            // For the archive of the function's classes: it is loaded, and nothing is served.
+            load(System.getenv("_HANDLER"));
+            System.exit(0);
+        }
         new Main(new Control()).run();
     }
 
@@ -66,18 +71,8 @@ public final class Main {
             if (variables instanceof Map) {
                 Variables.set((Map<?, ?>) variables);
             }
-            Log.configure(System.getenv("AWS_LAMBDA_LOG_FORMAT"), System.getenv("AWS_LAMBDA_LOG_LEVEL"));
-            System.setProperty("org.crac.Core.Compat", Core.class.getPackage().getName());
             Object told = configuration.get("handler");
-            String name = told == null ? System.getenv("_HANDLER") : told.toString();
-            String task = System.getenv("LAMBDA_TASK_ROOT");
-            if (task == null) {
-                task = "/var/task";
-            }
-            Folder.enter(task);
-            ClassLoader classes = Loader.classes(task, "/opt/java");
-            Thread.currentThread().setContextClassLoader(classes);
-            handler = Loader.load(name == null ? "" : name, classes);
+            handler = load(told == null ? System.getenv("_HANDLER") : told.toString());
             if ("snap-start".equals(System.getenv("AWS_LAMBDA_INITIALIZATION_TYPE"))) {
                 Core.getGlobalContext().beforeCheckpoint(null);
             }
@@ -91,6 +86,19 @@ public final class Main {
         } catch (Throwable failure) {
             fail(Fault.cut(failure));
         }
+    }
+
+    private static Handler load(String name) throws Fault, IOException, ReflectiveOperationException {
+        Log.configure(System.getenv("AWS_LAMBDA_LOG_FORMAT"), System.getenv("AWS_LAMBDA_LOG_LEVEL"));
+        System.setProperty("org.crac.Core.Compat", Core.class.getPackage().getName());
+        String task = System.getenv("LAMBDA_TASK_ROOT");
+        if (task == null) {
+            task = "/var/task";
+        }
+        Folder.enter(task);
+        ClassLoader classes = Loader.classes(task, "/opt/java");
+        Thread.currentThread().setContextClassLoader(classes);
+        return Loader.load(name == null ? "" : name, classes);
     }
 
     /** Tells that the function cannot be initialised, and ends. */
