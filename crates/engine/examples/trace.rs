@@ -337,7 +337,7 @@ impl Run<'_> {
                     Happening::Done(slot) => {
                         let function = self.of_slot[&slot];
                         self.busy_mb -= u64::from(self.functions[function].revision.memory_mb);
-                        self.scheduler.released(slot, true, now, &mut effects);
+                        self.scheduler.released(slot, Some(Duration::ZERO), now, &mut effects);
                     }
                 }
             }

@@ -1,6 +1,7 @@
 //! What holds an environment's place in the scheduler while it is started or used, and gives it back whatever happens.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use ephyra_core::environment::{Environment, LaunchError};
 
@@ -24,16 +25,16 @@ impl Hold {
         }
     }
 
-    /// The run is over; `environment` is there when it can be used again.
-    pub(crate) fn give_back(mut self, environment: Option<Box<dyn Environment>>) {
+    /// The run is over, which computed for `cpu`; `environment` is there when it can be used again.
+    pub(crate) fn give_back(mut self, environment: Option<Box<dyn Environment>>, cpu: Duration) {
         self.is_given_back = true;
         let slot = self.slot;
         self.inner.update(|state, effects| {
-            let is_reusable = environment.is_some();
+            let used = environment.is_some().then_some(cpu);
             if let Some(environment) = environment {
                 state.rest.insert(slot, Resting::Loose(environment));
             }
-            state.scheduler.released(slot, is_reusable, now(), effects);
+            state.scheduler.released(slot, used, now(), effects);
         });
     }
 }
@@ -43,7 +44,7 @@ impl Drop for Hold {
         if !self.is_given_back {
             let slot = self.slot;
             self.inner
-                .update(|state, effects| state.scheduler.released(slot, false, now(), effects));
+                .update(|state, effects| state.scheduler.released(slot, None, now(), effects));
         }
     }
 }

@@ -39,6 +39,15 @@ pub struct Options {
     /// An invocation waits so long for an environment that is in use, before another is started for it, when its
     /// function's runs are so short that one comes free within this time: sooner than a start would end. Zero: never.
     pub patience: Duration,
+    /// Runs at once of all functions whose runs are short and compute, and twice as many of one that is alone: more than
+    /// the processors can make progress with only push each other out of the caches. A function of which nothing runs
+    /// never waits for it. Zero: no limit.
+    pub turns: u32,
+    /// A run that goes on for longer than this is no longer counted among those, and if that happens often its function
+    /// is not limited for a while: it may wait for something, and others could compute meanwhile.
+    pub turn: Duration,
+    /// How long a call stands in line for its turn at most, when there is an idle environment for it.
+    pub patience_in_line: Duration,
     /// How long a function that found no room waits before another function, which uses its environments without a
     /// pause, has to give one up for it. Short times cost cold starts, long ones fairness.
     pub yield_after: Duration,
@@ -63,6 +72,9 @@ impl Default for Options {
             max_starting: 2 * cores,
             slow_after: Duration::from_millis(250),
             patience: Duration::from_millis(5),
+            turns: cores,
+            turn: Duration::from_millis(2),
+            patience_in_line: Duration::from_millis(20),
             yield_after: Duration::from_millis(500),
             drain_timeout: Duration::from_secs(20),
         }

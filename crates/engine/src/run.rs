@@ -72,7 +72,7 @@ impl Inner {
         let measures = ran.measures(execution.measures);
         match execution.after.take() {
             None => {
-                hold.give_back(environment);
+                hold.give_back(environment, measures.cpu);
                 self.account(&ran, &measures, execution.result.as_ref().err());
             }
             Some(After(rest)) => {
@@ -103,7 +103,7 @@ impl Inner {
             // What was answered is accounted as far as it came.
             () = self.cut.wait() => return self.account(&ran, &measures, error.as_ref()),
         };
-        hold.give_back(completion.environment);
+        hold.give_back(completion.environment, completion.measures.cpu);
         let error = error.or(completion.failure);
         self.account(&ran, &ran.measures(completion.measures), error.as_ref());
     }

@@ -41,6 +41,9 @@ impl Scheduler {
             }
             self.look_at(slot, now, effects);
         }
+        if !self.turns.line.is_empty() {
+            self.end_turns(now, effects);
+        }
         while let Some((at, revision)) = self.retries.first().copied()
             && at <= now
         {
@@ -58,6 +61,7 @@ impl Scheduler {
             self.retries.first().map(|(at, _)| *at),
         ];
         next.into_iter().flatten().for_each(|at| self.wake_by(at));
+        self.wake_for_turns();
     }
 
     fn look_at(&mut self, slot: Slot, now: Instant, effects: &mut Vec<Effect>) {
@@ -99,6 +103,7 @@ impl Scheduler {
                 self.expect(revision, idle_since, at);
             }
             self.end(slot, effects);
+            self.settle_line(slot, now, effects);
         } else if is_frozen {
             if let Some(at) = fate.ends {
                 self.look_by(slot, at.min(now + LOOK_AGAIN));
@@ -106,6 +111,7 @@ impl Scheduler {
         } else if now >= freezes {
             self.shift(slot, Stage::Parking { since });
             effects.push(Effect::Freeze { slot });
+            self.settle_line(slot, now, effects);
         } else {
             self.look_by(slot, fate.ends.map_or(freezes, |at| at.min(freezes)));
         }

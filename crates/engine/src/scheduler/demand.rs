@@ -4,7 +4,7 @@
 //! not hold up those behind it that fit, until it has waited for `yield_after`: from then on the room is kept for it.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use ephyra_core::environment::Purpose;
 use ephyra_core::id::{FunctionName, RevisionId};
@@ -54,10 +54,12 @@ impl Scheduler {
             purpose,
             since,
         };
-        let coming = pool.counts.coming();
+        let coming = pool.counts.at_hand();
         let waiting = u32::try_from(pool.waiters.len()).unwrap_or(u32::MAX);
-        let patient = pool.patient(self.options.patience, now);
-        let mut count = waiting.saturating_sub(coming).saturating_sub(patient);
+        let mut count = waiting.saturating_sub(coming);
+        if count > 0 {
+            count = count.saturating_sub(pool.patient(self.patience_of(pool, now), now));
+        }
         if pool.failures >= LAUNCH_TRIES {
             count = count.min(1_u32.saturating_sub(pool.counts.starting));
         }
@@ -158,6 +160,10 @@ impl Scheduler {
             is_unused: true,
             has_place: true,
             busy_since: now,
+            has_turn: false,
+            spent: Duration::ZERO,
+            spent_at: now,
+            is_spent: false,
             due: None,
         };
         self.environments.insert(slot, environment);
@@ -214,6 +220,16 @@ impl Scheduler {
         }
         for (_, slot, _) in &idle[..count] {
             self.end(*slot, effects);
+            let revision = self.environments.get(slot).map(|environment| environment.revision);
+            if let Some(revision) = revision
+                && let Some(pool) = self.pools.get(&revision)
+                && pool.is_in_line
+            {
+                // Those that stood in line beside it may want another one now.
+                let name = pool.revision.function.clone();
+                self.note_line(revision);
+                self.list(&name);
+            }
         }
         regained
     }

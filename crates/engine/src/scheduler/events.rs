@@ -1,7 +1,7 @@
 //! What happens to environments, and to the invocations that want one.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use ephyra_core::compute::SnapStartError;
 use ephyra_core::environment::{LaunchError, Purpose};
@@ -9,7 +9,7 @@ use ephyra_core::id::RevisionId;
 use ephyra_core::invocation::{FunctionError, ThrottleReason};
 use ephyra_core::revision::Revision;
 
-use super::pool::{LAUNCH_TRIES, SnapStart, Stage, Waiter};
+use super::pool::{LAUNCH_TRIES, Pool, SnapStart, Stage, Waiter};
 use super::{Admission, Effect, GiveUp, Lease, Phase, Refusal, Scheduler, Slot, Ticket};
 
 /// How much of a failure is kept to be shown.
@@ -32,8 +32,16 @@ impl Scheduler {
             return Err(Refusal::TooLarge { needs_mb, limit_mb });
         }
         self.admits(revision).map_err(Refusal::Throttled)?;
-        let idle = self.pools.get(&revision.id).and_then(super::Pool::next_idle);
-        if let Some(slot) = idle {
+        let waiting = self
+            .functions
+            .get(&revision.function)
+            .map_or(0, |function| function.waiting);
+        let is_full = waiting >= self.options.max_queue_per_function || self.waiting >= self.options.max_queue;
+        let has_idle = |pool: &Pool| pool.counts.idle > 0;
+        if self.pools.get(&revision.id).is_some_and(has_idle)
+            && (is_full || self.may_run(revision.id, now, effects))
+            && let Some(slot) = self.pools.get(&revision.id).and_then(Pool::next_idle)
+        {
             self.enter(revision.id, now);
             let is_template = self.is_template(slot);
             let lease = self.assign(slot, now);
@@ -43,11 +51,7 @@ impl Scheduler {
             }
             return Ok(Admission::Run(lease));
         }
-        let waiting = self
-            .functions
-            .get(&revision.function)
-            .map_or(0, |function| function.waiting);
-        if waiting >= self.options.max_queue_per_function || self.waiting >= self.options.max_queue {
+        if is_full {
             return Err(Refusal::Throttled(ThrottleReason::CallerRateLimitExceeded));
         }
         let ticket = Ticket(self.number());
@@ -59,14 +63,18 @@ impl Scheduler {
         Ok(Admission::Wait(ticket))
     }
 
-    /// An invocation's run is over, or it was dropped. `is_reusable`: its environment came back.
-    pub(crate) fn released(&mut self, slot: Slot, is_reusable: bool, now: Instant, effects: &mut Vec<Effect>) {
-        let Some(environment) = self.environments.get(&slot) else {
+    /// An invocation's run is over, or it was dropped. `used`: its environment came back, having computed for so long.
+    pub(crate) fn released(&mut self, slot: Slot, used: Option<Duration>, now: Instant, effects: &mut Vec<Effect>) {
+        let Some(environment) = self.environments.get_mut(&slot) else {
             return;
         };
         let (revision, busy_since) = (environment.revision, environment.busy_since);
+        if let Some(cpu) = used {
+            environment.spend(cpu, now);
+        }
         self.leave(revision, now);
-        if is_reusable {
+        if let Some(cpu) = used {
+            self.end_turn(slot, cpu, now);
             if let Some(pool) = self.pools.get_mut(&revision) {
                 pool.learn(now.saturating_duration_since(busy_since));
                 pool.failures = 0;
@@ -260,7 +268,9 @@ impl Scheduler {
         let is_frozen = matches!(environment.stage, Stage::Parking { .. });
         if self.phase == Phase::Closed {
             self.end(slot, effects);
-        } else if let Some(waiter) = self.next_waiter(revision) {
+        } else if self.goes_on(slot, now)
+            && let Some(waiter) = self.next_waiter(revision)
+        {
             let lease = self.assign(slot, now);
             let cold = lease.cold || is_fresh;
             let lease = Lease { cold, ..lease };
@@ -285,6 +295,19 @@ impl Scheduler {
         }
     }
 
+    /// Gives an idle environment to the one that waits longest for one of its revision.
+    pub(super) fn grant(&mut self, slot: Slot, now: Instant, effects: &mut Vec<Effect>) {
+        if let Some(revision) = self.environments.get(&slot).map(|environment| environment.revision)
+            && let Some(waiter) = self.next_waiter(revision)
+        {
+            let lease = self.assign(slot, now);
+            effects.push(Effect::Grant {
+                ticket: waiter.ticket,
+                lease,
+            });
+        }
+    }
+
     /// Hands an environment to an invocation.
     fn assign(&mut self, slot: Slot, now: Instant) -> Lease {
         self.shift(slot, Stage::Busy);
@@ -292,6 +315,10 @@ impl Scheduler {
             return Lease { slot, cold: false };
         };
         environment.busy_since = now;
+        self.take_turn(slot, now);
+        let Some(environment) = self.environments.get_mut(&slot) else {
+            return Lease { slot, cold: false };
+        };
         let purpose = environment.purpose;
         let is_first = std::mem::replace(&mut environment.is_unused, false);
         let revision = environment.revision;

@@ -21,10 +21,11 @@ mod snapshot;
 mod steer;
 #[cfg(test)]
 mod tests;
+mod turns;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use ephyra_core::compute::SnapStartError;
 use ephyra_core::environment::{LaunchError, Purpose};
@@ -40,6 +41,7 @@ pub(crate) use pool::Counts;
 use pool::{Environment, Function, Pool, Stage};
 use rhythms::Rhythms;
 pub use snapshot::{FunctionSnapshot, Snapshot};
+use turns::Turns;
 
 /// One environment, from the decision to start it until nothing is left of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -140,6 +142,8 @@ pub(crate) struct Scheduler {
     environments: HashMap<Slot, Environment>,
     /// Functions that want an environment started, in the order of their turns.
     ring: VecDeque<FunctionName>,
+    /// Runs that take turns, and who waits for one.
+    turns: Turns,
     /// Revisions that want an environment started in the background, in the order of their turns.
     background: VecDeque<RevisionId>,
     /// Calls that are expected, by the time at which an environment is to be there.
@@ -180,6 +184,7 @@ impl Scheduler {
             functions: HashMap::new(),
             environments: HashMap::new(),
             ring: VecDeque::new(),
+            turns: Turns::default(),
             background: VecDeque::new(),
             expected: BTreeMap::new(),
             forecasts: Forecasts::default(),
@@ -265,6 +270,7 @@ impl Scheduler {
         };
         let from = std::mem::replace(&mut environment.stage, to);
         let (purpose, memory_mb, revision) = (environment.purpose, environment.memory_mb, environment.revision);
+        let is_spent = environment.is_spent;
         if to == Stage::Ending && from != Stage::Ending {
             self.ending_mb += memory_mb;
         }
@@ -277,7 +283,7 @@ impl Scheduler {
                 pool.unshelve(slot, purpose);
             }
             if matches!(to, Stage::Idle { .. }) {
-                pool.shelve(slot, purpose);
+                pool.shelve(slot, purpose, is_spent);
             }
         }
         self.counts.shift(from, to);
@@ -348,6 +354,7 @@ impl Scheduler {
 
     /// Forgets an environment of which nothing is left.
     fn remove(&mut self, slot: Slot) -> Option<Environment> {
+        self.give_up_turn(slot);
         let stage = self.environments.get(&slot)?.stage;
         let purpose = self.environments.get(&slot)?.purpose;
         if stage == Stage::Starting {
@@ -395,6 +402,7 @@ impl Scheduler {
     /// What follows each change of a pool: it is listed when it wants a start, forgotten when nothing is left of it,
     /// and whoever can be served is served.
     fn settle(&mut self, revision: RevisionId, now: Instant, effects: &mut Vec<Effect>) {
+        self.serve_own(revision, now, effects);
         if let Some(pool) = self.pools.get(&revision) {
             if self.wanted_by(pool, now).is_some() {
                 let name = pool.revision.function.clone();
@@ -411,19 +419,37 @@ impl Scheduler {
         if !self.background.is_empty() {
             self.dispatch_background(now, effects);
         }
+        if !self.turns.line.is_empty() {
+            self.serve_line(now, effects);
+        }
     }
 
-    /// Has the clock look after those that wait for an environment in use.
+    /// Has the clock look after those that stand in line, or wait for an environment in use.
     fn be_patient(&mut self, revision: RevisionId, now: Instant) {
-        let patience = self.options.patience;
-        if let Some(pool) = self.pools.get_mut(&revision)
-            && pool.patient_until.is_none()
-            && pool.patient(patience, now) > 0
+        let Some(pool) = self.pools.get(&revision).filter(|pool| !pool.waiters.is_empty()) else {
+            return;
+        };
+        let patience = self.patience_of(pool, now);
+        let in_line = pool.waiters.front().filter(|_| pool.is_in_line);
+        let in_line = in_line.map(|waiter| waiter.since + self.options.patience_in_line);
+        let at = in_line.into_iter().chain(pool.patient_until(patience, now)).min();
+        if let Some(at) = at
+            && let Some(pool) = self.pools.get_mut(&revision)
+            && pool.patient_until.is_none_or(|until| at < until)
         {
-            let at = now + patience;
             pool.patient_until = Some(at);
             self.retries.insert((at, revision));
             self.wake_by(at);
+        }
+    }
+
+    /// How long a call waits for an environment in use before another is started. When there are as many as can have
+    /// turns, another one would only stand in line.
+    fn patience_of(&self, pool: &Pool, now: Instant) -> Duration {
+        if self.takes_turns(pool, now) && pool.counts.live() as usize >= self.turns_at_once(now) {
+            self.options.patience_in_line
+        } else {
+            self.options.patience
         }
     }
 

@@ -6,13 +6,17 @@ use std::time::{Duration, Instant};
 
 use ephyra_core::environment::Purpose;
 use ephyra_core::id::RevisionId;
+use ephyra_core::limits::MEMORY_MB_OF_ONE_CPU;
 use ephyra_core::revision::Revision;
 
 use super::rhythm::Rhythm;
+use super::turns::Pace;
 use super::{Slot, Ticket};
 
 /// Launches in a row that may fail before those that wait are told so all at once, and starts go one at a time.
 pub(super) const LAUNCH_TRIES: u32 = 3;
+/// The period of the share of CPU time that an environment has by its memory.
+const CPU_PERIOD: Duration = Duration::from_millis(20);
 /// The longest pause between two attempts to start an environment ahead.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
@@ -55,8 +59,33 @@ pub(super) struct Environment {
     pub(super) has_place: bool,
     /// Since when the invocation that has it has it.
     pub(super) busy_since: Instant,
+    /// It is in its turn.
+    pub(super) has_turn: bool,
+    /// The CPU time that it has used beyond its share of the time, and when that was worked out.
+    pub(super) spent: Duration,
+    pub(super) spent_at: Instant,
+    /// It has used so much that it may soon be made to pause: others come first.
+    pub(super) is_spent: bool,
     /// When the clock looks at it next. It may be too early, but never too late.
     pub(super) due: Option<Instant>,
+}
+
+impl Environment {
+    /// Notes the CPU time of a run. Beyond its share an environment is made to pause until its next period.
+    pub(super) fn spend(&mut self, cpu: Duration, now: Instant) {
+        let share = |time: Duration| {
+            let memory_mb = u32::try_from(self.memory_mb).unwrap_or(u32::MAX);
+            time.saturating_mul(memory_mb) / MEMORY_MB_OF_ONE_CPU
+        };
+        let regained = share(now.saturating_duration_since(self.spent_at));
+        // Of a period's share, half is left for what is not seen here.
+        let enough = share(CPU_PERIOD) / 2;
+        self.spent = self.spent.saturating_sub(regained) + cpu;
+        self.spent_at = now;
+        // What reserves nothing has its share together with others.
+        let has_share = (1..MEMORY_MB_OF_ONE_CPU.into()).contains(&self.memory_mb);
+        self.is_spent = has_share && self.spent > enough;
+    }
 }
 
 /// Live environments that are there for something else than the invocation that waits.
@@ -136,6 +165,11 @@ impl Counts {
         self.ready() + self.starting
     }
 
+    /// Environments that are idle, or will be in a moment.
+    pub(super) const fn at_hand(&self) -> u32 {
+        self.idle + self.coming()
+    }
+
     /// Environments that will come to one that waits without anything else being done.
     pub(super) const fn coming(&self) -> u32 {
         self.starting + self.parking
@@ -163,6 +197,10 @@ pub(super) struct Pool {
     pub(super) waiters: VecDeque<Waiter>,
     /// Invocations that were admitted and are not over.
     pub(super) in_flight: u32,
+    /// Whether those that wait do so beside idle environments, for a turn.
+    pub(super) is_in_line: bool,
+    /// Whether runs compute, or wait for something.
+    pub(super) pace: Pace,
     /// How long a run takes, by those that ended last.
     pub(super) run: Option<Duration>,
     /// When it is looked at whether those that wait for an environment in use have waited long enough.
@@ -197,6 +235,8 @@ impl Pool {
             idle_templates: Vec::new(),
             waiters: VecDeque::new(),
             in_flight: 0,
+            is_in_line: false,
+            pace: Pace::default(),
             run: None,
             patient_until: None,
             provisioned: 0,
@@ -263,18 +303,34 @@ impl Pool {
         self.run = Some(self.run.map_or(run, |known| (known * 7 + run) / 8));
     }
 
+    /// Those that wait and for whom no environment is there or is coming.
+    fn uncovered(&self) -> impl Iterator<Item = &Waiter> {
+        self.waiters.iter().skip(self.counts.at_hand() as usize)
+    }
+
+    /// When the first of those that are [patient](Self::patient) has waited for long enough.
+    pub(super) fn patient_until(&self, patience: Duration, now: Instant) -> Option<Instant> {
+        if self.patient(patience, now) == 0 {
+            return None;
+        }
+        self.uncovered()
+            .map(|waiter| waiter.since + patience)
+            .find(|at| *at > now)
+    }
+
     /// How many of those that wait without being covered need no environment of their own, for one that is in use
     /// comes free in time.
     pub(super) fn patient(&self, patience: Duration, now: Instant) -> u32 {
-        let coming = self.counts.coming() as usize;
         let Some(run) = self.run.filter(|run| *run < patience) else {
             return 0;
         };
         let turns = patience.as_micros() / run.as_micros().max(1);
         let soon = u128::from(self.counts.busy) * turns;
-        let overdue = self.waiters.iter().skip(coming);
-        let overdue = overdue.take_while(|waiter| waiter.since + patience <= now).count();
-        let waiting = self.waiters.len().saturating_sub(coming);
+        let overdue = self
+            .uncovered()
+            .take_while(|waiter| waiter.since + patience <= now)
+            .count();
+        let waiting = self.waiters.len().saturating_sub(self.counts.at_hand() as usize);
         let soon = usize::try_from(soon).unwrap_or(usize::MAX);
         u32::try_from((waiting - overdue).min(soon)).unwrap_or(u32::MAX)
     }
@@ -287,8 +343,13 @@ impl Pool {
         }
     }
 
-    pub(super) fn shelve(&mut self, slot: Slot, purpose: Purpose) {
-        self.shelf(purpose).push(slot);
+    pub(super) fn shelve(&mut self, slot: Slot, purpose: Purpose, is_spent: bool) {
+        let shelf = self.shelf(purpose);
+        if is_spent {
+            shelf.insert(0, slot);
+        } else {
+            shelf.push(slot);
+        }
     }
 
     pub(super) fn unshelve(&mut self, slot: Slot, purpose: Purpose) {
@@ -320,6 +381,8 @@ pub(super) struct Function {
     /// The sum of its pools' charges.
     pub(super) charge: u32,
     pub(super) waiting: usize,
+    /// Runs that are in their turn.
+    pub(super) turns: u32,
     /// Whether it is in the ring.
     pub(super) is_listed: bool,
     /// How its calls follow each other.

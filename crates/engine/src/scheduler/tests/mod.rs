@@ -3,6 +3,7 @@
 mod ahead;
 mod history;
 mod rhythm;
+mod turns;
 mod world;
 
 use std::sync::Arc;

@@ -48,6 +48,7 @@ pub(super) fn options() -> Options {
         max_starting: 3,
         // What a test calls takes no time.
         patience: Duration::ZERO,
+        turns: 0,
         ..Options::default()
     }
 }
@@ -137,8 +138,13 @@ impl World {
     }
 
     pub(super) fn release(&mut self, slot: Slot, is_reusable: bool) {
+        self.release_after(slot, is_reusable.then_some(Duration::ZERO));
+    }
+
+    /// A run ends that computed for so long, or that broke its environment.
+    pub(super) fn release_after(&mut self, slot: Slot, cpu: Option<Duration>) {
         self.busy.remove(&slot).unwrap();
-        self.scheduler.released(slot, is_reusable, self.now, &mut self.effects);
+        self.scheduler.released(slot, cpu, self.now, &mut self.effects);
         self.follow();
     }
 
@@ -312,11 +318,8 @@ impl World {
                 scheduler.ring.iter().filter(|listed| *listed == name).count() == 1
             );
             for pool in pools {
-                assert!(
-                    pool.waiters.is_empty() || pool.idle.is_empty(),
-                    "one waits beside an idle environment"
-                );
-                let is_covered = pool.waiters.len() <= pool.counts.coming() as usize;
+                self.check_line(pool, function);
+                let is_covered = pool.waiters.len() <= pool.counts.at_hand() as usize;
                 // After failures, starts go one at a time.
                 let is_next = pool.failures >= pool::LAUNCH_TRIES && pool.counts.starting > 0;
                 let is_patient = pool.counts.busy > 0
@@ -333,6 +336,50 @@ impl World {
             scheduler.ring.len(),
             scheduler.functions.values().filter(|one| one.is_listed).count()
         );
+    }
+
+    /// Who waits beside an idle environment stands in line, behind turns that others have, and not for too long.
+    fn check_line(&self, pool: &pool::Pool, function: &pool::Function) {
+        let scheduler = &self.scheduler;
+        let options = &scheduler.options;
+        let is_in_line = !pool.waiters.is_empty() && pool.counts.idle > 0;
+        assert_eq!(is_in_line, pool.is_in_line);
+        let listed = scheduler
+            .turns
+            .line
+            .iter()
+            .filter(|one| **one == pool.revision.id)
+            .count();
+        assert_eq!(listed, usize::from(is_in_line));
+        let slots = scheduler.environments.iter();
+        let held = slots.filter(|(_, one)| one.has_turn);
+        let own = |one: &pool::Environment| scheduler.pools[&one.revision].revision.function == pool.revision.function;
+        assert_eq!(held.filter(|(_, one)| own(one)).count(), function.turns as usize);
+        if !is_in_line {
+            return;
+        }
+        assert!(
+            scheduler.takes_turns(pool, self.now),
+            "a function that takes no turns waits for one"
+        );
+        assert!(function.turns > 0, "a function of which nothing runs stands in line");
+        assert!(scheduler.turns.held() >= options.turns as usize, "a turn is free");
+        let longest = pool
+            .waiters
+            .front()
+            .map(|waiter| waiter.since + options.patience_in_line);
+        assert!(
+            longest.is_some_and(|until| until > self.now),
+            "one stands in line for too long"
+        );
+        let wake = scheduler.wake_at().expect("the clock looks at the line");
+        assert!(
+            longest.is_some_and(|until| wake <= until),
+            "nobody looks when patience is over"
+        );
+        let first = scheduler.environments.values().filter(|one| one.has_turn);
+        let first = first.map(|one| one.busy_since + options.turn).min();
+        assert!(first.is_some_and(|at| wake <= at), "nobody looks when a turn is over");
     }
 
     /// What is counted along the way is what can be counted anew.
