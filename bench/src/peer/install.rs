@@ -204,7 +204,9 @@ fn component(folder: &Path, limit: Duration) -> Result<()> {
         .max()
         .with_context(|| format!("{} has no wasi:http", newest.display()))?;
     let version = texts.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let mut wit = format!("package bench:bare;\nworld bare {{ export wasi:http/incoming-handler@{version}; }}\n");
+    let mut wit = format!(
+        "package bench:bare;\nworld bare {{ import wasi:cli/environment@{version}; export wasi:http/incoming-handler@{version}; }}\n"
+    );
     for entry in fs::read_dir(&texts)? {
         let text = fs::read_to_string(entry?.path().join("package.wit"))?;
         // A file may hold several packages, each in braces.

@@ -104,9 +104,12 @@ fn zygote(runtime: &Runtime) -> Option<StartCommand> {
         arguments: [executable, "-X", "utf8", "-S", "/var/runtime/zygote.py"]
             .map(str::to_owned)
             .into(),
-        variables: [("LD_LIBRARY_PATH", "/var/task/lib:/opt/lib"), ("LAMBDA_TASK_ROOT", "/var/task")]
-            .map(|(name, value)| (name.to_owned(), value.to_owned()))
-            .into(),
+        variables: [
+            ("LD_LIBRARY_PATH", "/var/task/lib:/opt/lib"),
+            ("LAMBDA_TASK_ROOT", "/var/task"),
+        ]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .into(),
         directory: "/var/task".to_owned(),
     })
 }
