@@ -47,6 +47,16 @@ def zygotes(server):
     return {pid for pid in descendants(server.process.pid) if argument(pid) == "/var/runtime/zygote.py"} - guests
 
 
+def the_zygote(server):
+    """The only one; a copy that is not yet in its sandbox may look like another for a moment."""
+
+    def alone():
+        found = zygotes(server)
+        return found if len(found) == 1 else None
+
+    return until(alone, "one zygote").pop()
+
+
 def status(pid):
     lines = pathlib.Path(f"/proc/{pid}/status").read_text().splitlines()
     return dict(line.split(":\t", 1) for line in lines if ":\t" in line)
@@ -74,7 +84,8 @@ def test_every_python_is_forked(own_server):
         process = new(server, lambda: server.invoke(name))
         if listed[runtime]["has_zygote"]:
             assert argument(process) == "/var/runtime/zygote.py", runtime
-    assert len(zygotes(server)) == sum(listed[runtime]["has_zygote"] for runtime in found)
+    count = sum(listed[runtime]["has_zygote"] for runtime in found)
+    until(lambda: len(zygotes(server)) == count, f"{count} zygotes")
 
 
 def test_forks_share_nothing_that_is_drawn(own_server):
@@ -100,7 +111,7 @@ def test_a_fork_is_held_as_what_is_executed(own_server):
     # Each is one user, in all four places, whom no other sandbox has.
     users = [set(status(pid)[kind].split()) for pid in (one, two) for kind in ("Uid", "Gid")]
     assert all(len(user) == 1 for user in users) and users[0] == users[1] != users[2] == users[3]
-    [zygote] = zygotes(server)
+    zygote = the_zygote(server)
     third = new(server, lambda: server.invoke(server.create(STAY)))
     all_of_them = [namespaces(pid) for pid in (one, two, third, zygote, os.getpid())]
     for name in NAMESPACES:
@@ -119,7 +130,7 @@ def test_a_killed_zygote_is_not_missed(own_server):
     server = own_server("--pool-memory", 0)
     first, second = server.create(STAY), server.create(STAY)
     pid = new(server, lambda: server.invoke(first))
-    [zygote] = zygotes(server)
+    zygote = the_zygote(server)
     os.kill(zygote, signal.SIGKILL)
     until(lambda: zygote not in descendants(server.process.pid), "the zygote's end")
     server.invoke(first)
@@ -133,7 +144,7 @@ def test_a_killed_zygote_is_not_missed(own_server):
 def test_a_zygote_is_held_itself(own_server):
     server = own_server()
     server.invoke(server.create(STAY))
-    [zygote] = zygotes(server)
+    zygote = the_zygote(server)
     mine = status(zygote)
     names = {6: "SETGID", 7: "SETUID", 8: "SETPCAP", 18: "SYS_CHROOT", 19: "SYS_PTRACE", 21: "SYS_ADMIN"}
     want = f"{sum(1 << number for number in names):016x}"
