@@ -38,7 +38,8 @@ pub(crate) fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
     )?)
 }
 
-/// Sends one packet, without waiting when `waits` is false: `WouldBlock` then says that there is no room.
+/// Sends one packet, without waiting when `waits` is false: `WouldBlock` then says that there is no room. `BrokenPipe`
+/// says that the other end is closed.
 pub(crate) fn send(socket: impl AsFd, bytes: &[u8], descriptors: &[BorrowedFd<'_>], waits: bool) -> io::Result<()> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(PACKET_DESCRIPTORS))];
     let mut control = SendAncillaryBuffer::new(&mut space);
@@ -47,8 +48,12 @@ pub(crate) fn send(socket: impl AsFd, bytes: &[u8], descriptors: &[BorrowedFd<'_
     }
     let wait = if waits { SendFlags::empty() } else { SendFlags::DONTWAIT };
     let flags = SendFlags::NOSIGNAL | wait;
-    rustix::io::retry_on_intr(|| sendmsg(&socket, &[IoSlice::new(bytes)], &mut control, flags))?;
-    Ok(())
+    match rustix::io::retry_on_intr(|| sendmsg(&socket, &[IoSlice::new(bytes)], &mut control, flags)) {
+        Ok(_) => Ok(()),
+        // The first send after the other end was closed with packets unread says so in this way.
+        Err(Errno::CONNRESET) => Err(io::ErrorKind::BrokenPipe.into()),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Takes one packet of at most [`PACKET_BYTES`] without waiting; a larger one is an error.
@@ -92,6 +97,22 @@ pub(crate) fn receive_up_to(socket: impl AsFd, limit: usize) -> io::Result<Recei
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_has_gone_is_a_broken_pipe_whatever_was_left_unread() {
+        for is_read in [false, true] {
+            let (here, there) = pair().unwrap();
+            send(&here, b"one", &[], false).unwrap();
+            if is_read {
+                assert!(matches!(receive(&there).unwrap(), Received::Packet { .. }));
+            }
+            drop(there);
+            for _ in 0..2 {
+                let error = send(&here, b"two", &[], false).unwrap_err();
+                assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
+            }
+        }
+    }
 
     #[test]
     fn packets_keep_their_bounds_and_carry_descriptors() {
