@@ -7,7 +7,6 @@ use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::time::Instant;
 
-use ephyra_sandbox::client::Warden;
 use ephyra_sandbox::supervisor::Command;
 use ephyra_sandbox::warden::ServerSide;
 use futures_util::StreamExt;
@@ -41,15 +40,6 @@ fn count() -> usize {
     std::env::var("EPHYRA_SANDBOXES").map_or(300, |text| text.parse().expect("a number of sandboxes"))
 }
 
-fn server_of(side: ServerSide) -> Server {
-    Server {
-        data: side.data.clone(),
-        tmp: side.isolation.tmp,
-        is_forked: false,
-        warden: Warden::connect(side.socket, side.runtimes).unwrap(),
-    }
-}
-
 /// Every third is started while it is blank, every third once it is assigned, and the others are never.
 async fn live_and_die(server: &Server, spec: &Spec, number: usize) {
     let mut guest = enter(server.warden.prepare(spec.blank()).await.unwrap());
@@ -70,7 +60,7 @@ async fn live_and_die(server: &Server, spec: &Spec, number: usize) {
 
 fn many(side: ServerSide, ready: &OwnedFd, go: &OwnedFd) -> i32 {
     block_on(async {
-        let server = server_of(side);
+        let server = Server::connect(side);
         let spec = spec(guest::runtime(&server.warden, "provided"), server.empty());
         for count in [100, count()] {
             let began = Instant::now();
@@ -167,7 +157,7 @@ fn a_hundred_at_once() {
         |_| {},
         |side| {
             block_on(async {
-                let server = server_of(side);
+                let server = Server::connect(side);
                 let spec = spec(guest::runtime(&server.warden, "provided"), server.empty());
                 for _ in 0..2 {
                     let mut guests = burst(&server, &spec).await;

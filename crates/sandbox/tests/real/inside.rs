@@ -47,6 +47,16 @@ macro_rules! cases {
 pub(crate) use cases;
 
 impl Server {
+    /// Connects to the warden, as a server does.
+    pub(crate) fn connect(side: ServerSide) -> Self {
+        Self {
+            data: side.data.clone(),
+            tmp: side.isolation.tmp,
+            is_forked: false,
+            warden: Warden::connect(side.socket, side.runtimes).unwrap(),
+        }
+    }
+
     /// Unpacks a package as the server does; its files by name and content.
     pub(crate) fn package(&self, files: &[(&str, &str)]) -> Digest {
         let digest = Digest::of(format!("{files:?}").as_bytes());
@@ -151,14 +161,11 @@ pub(crate) fn run(tally: &mut Tally) {
 
 fn serve(side: ServerSide, cases: &[(String, Run, bool)], results: &OwnedFd) -> i32 {
     block_on(async {
-        let data = side.data.clone();
-        let warden = Warden::connect(side.socket, side.runtimes).expect("a socket");
+        let server = Server::connect(side);
         for (name, case, is_forked) in cases {
             let server = Server {
-                warden: warden.clone(),
-                data: data.clone(),
-                tmp: side.isolation.tmp.clone(),
                 is_forked: *is_forked,
+                ..server.clone()
             };
             let is_ok = tokio::spawn(case(server)).await.is_ok();
             report(results, name, is_ok);

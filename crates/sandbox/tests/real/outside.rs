@@ -4,7 +4,6 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 
-use ephyra_sandbox::client::Warden;
 use ephyra_sandbox::isolation::{Piece, TmpPlace};
 use ephyra_sandbox::warden::{Options, ServerSide, start};
 use rustix::process::{Pid, Signal, kill_process};
@@ -46,12 +45,7 @@ fn nothing_left(before: &std::collections::BTreeSet<String>) {
 fn until_told(side: ServerSide, ready: &OwnedFd, count: usize, is_frozen: bool) -> i32 {
     block_on(async {
         let mut told = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()).unwrap();
-        let server = Server {
-            data: side.data.clone(),
-            tmp: side.isolation.tmp,
-            is_forked: false,
-            warden: Warden::connect(side.socket, side.runtimes).unwrap(),
-        };
+        let server = Server::connect(side);
         let mut guests = Vec::new();
         for _ in 0..count {
             let mut guest = server
@@ -234,12 +228,7 @@ fn in_memory() {
         |side| {
             block_on(async {
                 let text = why_in_memory(&side.isolation.tmp).to_owned();
-                let server = Server {
-                    data: side.data.clone(),
-                    tmp: side.isolation.tmp,
-                    is_forked: false,
-                    warden: Warden::connect(side.socket, side.runtimes).unwrap(),
-                };
+                let server = Server::connect(side);
                 let kind = "print([l.split()[2] for l in open('/proc/self/mounts') if l.split()[1] == '/tmp'])";
                 let kind = server.output_of(kind).await;
                 let mut file = File::from(writer.try_clone().unwrap());
@@ -369,12 +358,7 @@ fn said_without(pieces: &[Piece], script: &'static str) -> String {
         |options| options.weaker = pieces.iter().copied().collect(),
         |side| {
             block_on(async {
-                let server = Server {
-                    data: side.data.clone(),
-                    tmp: side.isolation.tmp,
-                    is_forked: false,
-                    warden: Warden::connect(side.socket, side.runtimes).unwrap(),
-                };
+                let server = Server::connect(side);
                 let code = server.empty();
                 let spec = Spec {
                     memory_mb: 256,

@@ -9,7 +9,6 @@ use std::path::Path;
 
 use ephyra_core::digest::Digest;
 use ephyra_core::id::EnvironmentId;
-use ephyra_sandbox::client::Warden;
 use ephyra_sandbox::supervisor::Exit;
 use ephyra_sandbox::warden::ServerSide;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -48,12 +47,7 @@ enum Victim {
 /// Prepares sandboxes, some of them with a runtime in it, and waits.
 fn wait_with_blanks(side: ServerSide, ready: &OwnedFd) -> i32 {
     block_on(async {
-        let server = Server {
-            data: side.data.clone(),
-            tmp: side.isolation.tmp,
-            is_forked: false,
-            warden: Warden::connect(side.socket, side.runtimes).unwrap(),
-        };
+        let server = Server::connect(side);
         let spec = spec(guest::runtime(&server.warden, "provided"), server.empty());
         let mut guests = Vec::new();
         for number in 0..4 {
@@ -282,19 +276,10 @@ fn zygotes(world: &World) -> Vec<Pid> {
     pids.filter(is_ours).filter_map(Pid::from_raw).collect()
 }
 
-fn connected(side: ServerSide) -> Server {
-    Server {
-        data: side.data.clone(),
-        tmp: side.isolation.tmp,
-        is_forked: false,
-        warden: Warden::connect(side.socket, side.runtimes).unwrap(),
-    }
-}
-
 /// Forks twice, waits to be told that the zygote was killed, and forks again.
 fn fork_twice(side: ServerSide, ready: &OwnedFd, killed: &OwnedFd) -> i32 {
     block_on(async {
-        let server = connected(side);
+        let server = Server::connect(side);
         let spec = || spec(guest::runtime(&server.warden, "python3."), server.empty());
         let script = "import os\nos.read(3, 1)\nprint('still here')";
         let mut first = guest::forked(&server.warden, spec(), script).await.unwrap();
@@ -339,7 +324,7 @@ fn replaced_zygote() {
         |options| options.zygote_forks = 2,
         |side| {
             block_on(async {
-                let server = connected(side);
+                let server = Server::connect(side);
                 let mut seen = std::collections::BTreeSet::new();
                 for _ in 0..500 {
                     let spec = spec(guest::runtime(&server.warden, "python3."), server.empty());
@@ -376,7 +361,7 @@ fn broken_zygote() {
         |options| options.zygote_modules = vec!["there_is_no_such_module".to_owned()],
         |side| {
             block_on(async {
-                let server = connected(side);
+                let server = Server::connect(side);
                 let spec = || spec(guest::runtime(&server.warden, "python3."), server.empty());
                 for _ in 0..2 {
                     let Err(error) = guest::forked(&server.warden, spec(), "").await else {
