@@ -41,6 +41,42 @@ _DIRECTORY = "/var/task"
 _CONTROL, _ANSWER = 3, 4
 
 
+# What a process that shares the zygote's memory runs: it joins control groups, calls `fork`, says how that went, and ends.
+# It may touch nothing else, so it cannot be Python. The zygote stands still meanwhile, and sees where its stack was left.
+#
+#     copy(rdi: clone_args, rsi: fork, rdx: files to join groups by, ended by -1, rcx: how it went)
+#         push rbx; push r12; push r13            ; mov r12, rsi; mov rbx, rdx; mov r13, rcx
+#         mov esi, 88; mov eax, 435; syscall      ; clone3
+#         test rax, rax; jnz out                  ; the zygote: a number or an error
+#     next:
+#         mov edi, [rbx]; test edi, edi; js joined
+#         lea rsi, [rip + zero]; mov edx, 1; mov eax, 1; syscall      ; write(file, "0", 1)
+#         test rax, rax; js done
+#         add rbx, 4; jmp next
+#     joined:
+#         call r12; cdqe; test rax, rax; jz out   ; the copy: 0
+#     done:
+#         mov [r13], rax
+#         xor edi, edi; mov eax, 60; syscall      ; exit(0)
+#     out:
+#         pop r13; pop r12; pop rbx; ret
+#     zero: "0"
+_BETWEEN = {
+    "x86_64": "53415441554989f44889d34989cdbe58000000b8b30100000f054885c0753b8b3b85ff781e488d3534000000ba01000000"
+              "b8010000000f054885c078104883c304ebdc41ffd448984885c0740d4989450031ffb83c0000000f05415d415c5bc330",
+}  # fmt: skip
+_CLONE_VM, _CLONE_FILES, _CLONE_VFORK = 0x100, 0x400, 0x4000
+_PAGE = 4096
+_PROT_READ, _PROT_WRITE, _PROT_EXEC = 1, 2, 4
+_MAP_PRIVATE, _MAP_ANONYMOUS = 0x02, 0x20
+# As many hierarchies of control groups as there can be, and the end of their list.
+_MOST_GROUPS = 31
+
+
+class Gone(Exception):
+    """What was to copy this process was killed while it shared this process's memory, which nobody should trust now."""
+
+
 class _Program(ctypes.Structure):
     """`struct sock_fprog`."""
 
@@ -61,13 +97,36 @@ class Kernel:
         # Called once for each capability with small numbers: without types, which take longer to look at than the call.
         self._prctl_untyped = libc["prctl"]
         self._fork = libc.fork
-        self._before_fork, self._after_fork = ctypes.pythonapi.PyOS_BeforeFork, ctypes.pythonapi.PyOS_AfterFork_Child
-        self._before_fork.restype = self._after_fork.restype = None
+        python = ctypes.pythonapi
+        self._before_fork, self._after_fork = python.PyOS_BeforeFork, python.PyOS_AfterFork_Child
+        self._after_fork_here = python.PyOS_AfterFork_Parent
+        self._before_fork.restype = self._after_fork.restype = self._after_fork_here.restype = None
         self._clone_arguments = ctypes.create_string_buffer(88)
         self._clone_at = ctypes.addressof(self._clone_arguments)
         self._capabilities_header = ctypes.create_string_buffer(struct.pack("=Ii", _CAPABILITIES_VERSION_3, 0), 8)
         self._no_capabilities = ctypes.create_string_buffer(24)
         self._capabilities = ctypes.create_string_buffer(b"\1" * 24, 24)
+        # Whether this is the first of two copies, which ends whatever happens.
+        self.is_between = False
+        self._between = self._load_between(libc)
+        self._groups = (ctypes.c_int * (_MOST_GROUPS + 1))()
+        self._outcome = ctypes.c_long()
+
+    def _load_between(self, libc):
+        """`_BETWEEN` as a function; None where it is not known or may not be."""
+        code = bytes.fromhex(_BETWEEN.get(os.uname().machine, ""))
+        mmap, mprotect = libc.mmap, libc.mprotect
+        mmap.restype = ctypes.c_void_p
+        mmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long)
+        mprotect.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
+        at = mmap(None, _PAGE, _PROT_READ | _PROT_WRITE, _MAP_PRIVATE | _MAP_ANONYMOUS, -1, 0) if code else None
+        if at in (None, ctypes.c_void_p(-1).value):
+            return None
+        ctypes.memmove(at, code, len(code))
+        if mprotect(at, _PAGE, _PROT_READ | _PROT_EXEC) < 0:
+            return None
+        self._fork_at = ctypes.cast(self._fork, ctypes.c_void_p).value
+        return ctypes.PYFUNCTYPE(ctypes.c_long, *(ctypes.c_void_p,) * 4)(at)
 
     def call(self, number, a=0, b=0, c=0, d=0, e=0):
         """One system call, by its number."""
@@ -97,15 +156,53 @@ class Kernel:
         """A descriptor of this process."""
         return self.call(_PIDFD_OPEN, os.getpid())
 
-    def copy(self, cgroup):
-        """Copies this process, of version 2 into the cgroup open as `cgroup`, -1 for the same; 0 in the copy.
+    def copy(self, groups, cgroup):
+        """A copy of this process whose parent has ended; True in it.
 
-        The C library does not know of it: the copy does nothing but `fork` once, and end.
+        Its parent was one of version 2's cgroup open as `cgroup`, if that is not -1, and has joined those of version 1
+        whose `tasks` are open as `groups`. It shares this process's memory where that is possible, and otherwise is a
+        copy as well, for which what is written takes as long again.
         """
+        if self._between is None or len(groups) > _MOST_GROUPS:
+            return self._copy_twice(groups, cgroup)
+        self._describe(_CLONE_VM | _CLONE_FILES | _CLONE_VFORK, cgroup)
+        for place, group in enumerate(groups):
+            self._groups[place] = group
+        self._groups[len(groups)] = -1
+        outcome = self._outcome
+        outcome.value = 0
+        self._before_fork()
+        between = self._between(self._clone_at, self._fork_at, ctypes.addressof(self._groups), ctypes.addressof(outcome))
+        if between == 0:
+            self._after_fork()
+            return True
+        self._after_fork_here()
+        if between < 0:
+            raise OSError(-between, os.strerror(-between))
+        if outcome.value < 0:
+            raise OSError(-outcome.value, os.strerror(-outcome.value))
+        if outcome.value == 0:
+            raise Gone("it was killed while it was copied")
+        return False
+
+    def _copy_twice(self, groups, cgroup):
+        """See `copy`. The C library does not know of the first: it does nothing but copy itself, and end."""
+        self._describe(0, cgroup)
+        if self.call(_CLONE3, self._clone_at, 88):
+            return False
+        self.is_between = True
+        for group in groups:
+            os.write(group, b"0")
+        if self.fork():
+            os._exit(0)
+        self.is_between = False
+        return True
+
+    def _describe(self, flags, cgroup):
+        """Fills in `struct clone_args`: flags first, the signal fifth, the control group last."""
         into = 0 if cgroup < 0 else _CLONE_INTO_CGROUP
-        # `struct clone_args`: flags first, the signal fifth, the control group last.
-        struct.pack_into("=11Q", self._clone_arguments, 0, into, 0, 0, 0, _SIGCHLD, 0, 0, 0, 0, 0, max(cgroup, 0))
-        return self.call(_CLONE3, self._clone_at, 88)
+        numbers = flags | into, 0, 0, 0, _SIGCHLD, 0, 0, 0, 0, 0, max(cgroup, 0)
+        struct.pack_into("=11Q", self._clone_arguments, 0, *numbers)
 
     def fork(self):
         """os.fork() without what that does in the parent, which only ends: each page that a copy writes to costs."""

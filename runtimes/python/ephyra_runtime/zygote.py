@@ -1,9 +1,9 @@
 """Serves requests for copies of this process, each of which becomes the runtime of one sandbox (`enter`, `renew`).
 
 One thread, one socket of packets. The first packet is the setup, lines of `name value`; each later one asks for a copy:
-names and numbers with descriptors (`_REQUEST`). A copy is made in two steps: this process copies itself into the
-sandbox's pid namespace and control group, that copy copies itself and ends, and what is left is adopted by the sandbox's
-pid 1, as if that had started it. It says over the report descriptor that it is ready, or what failed, and ends then.
+names and numbers with descriptors (`_REQUEST`). A copy is made by a process between, in the sandbox's pid namespace and
+control group, which ends at once (`enter.Kernel.copy`), so that the copy is adopted by the sandbox's pid 1, as if that
+had started it. It says over the report descriptor that it is ready, or what failed, and ends then.
 
 What goes wrong in a copy ends that copy. What the warden sends is trusted.
 """
@@ -101,18 +101,16 @@ class Zygote:
         try:
             # For the next copy alone: this process stays where it is. The namespace may be gone, with its sandbox.
             kernel.setns(sandbox, enter.CLONE_NEWPID)
-            first = kernel.copy(cgroup)
+            is_copy = kernel.copy(list(rest), cgroup)
         except OSError as error:
             self._say(name, error)
-            first = -1
-        if first:
+            if kernel.is_between:
+                os._exit(1)
+            is_copy = False
+        if not is_copy:
             kernel.setns(self._own, enter.CLONE_NEWPID)
             return False
         try:
-            for group in rest:
-                os.write(group, b"0")
-            if kernel.fork():
-                os._exit(0)
             self._lockdown.enter(sandbox, namespaces & ~enter.CLONE_NEWPID, stream, output, user_namespace, uid, gid)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             renew.everything(self._number)
