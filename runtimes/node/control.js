@@ -11,6 +11,8 @@ const EVENT_HEAD = 32;
 const EVENT = 0x01;
 const CONFIGURE = 0x02;
 const CHUNK = 1 << 20;
+// The largest packet that the host takes.
+const PACKET = 64 * 1024;
 
 exports.FD = FD;
 exports.BOOTED = 0x81;
@@ -53,7 +55,7 @@ function writeAll(fd, buffer) {
   let from = 0;
   while (from < buffer.length) {
     try {
-      from += fs.writeSync(fd, buffer, from);
+      from += fs.writeSync(fd, buffer, from, Math.min(buffer.length - from, PACKET));
     } catch (error) {
       wait(error);
     }

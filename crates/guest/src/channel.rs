@@ -4,17 +4,16 @@ use std::io::{self, IoSlice};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::time::Instant;
 
-use bytes::{BufMut, Bytes};
+use bytes::Bytes;
 use ephyra_core::id::RequestId;
-use rustix::net::{SendAncillaryBuffer, SendFlags};
-use tokio::io::AsyncReadExt;
+use rustix::buffer::spare_capacity;
+use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags};
+use tokio::io::AsyncReadExt as _;
 use tokio::net::unix::pipe;
 
-use crate::frame::{self, Decoder, Frame, FrameError};
+use crate::frame::{self, Decoder, FIRST_PACKET_BYTES, Frame, FrameError, PACKET_BYTES};
 use crate::pace::Pace;
 
-/// Read at once. What is larger is read to where it stays.
-const SCRATCH_BYTES: usize = 16 * 1024;
 /// What is read of one answer as fast as it comes, in bytes: any whole answer, and its streamed parts.
 pub(crate) const ANSWER_BURST: u64 = 16 << 20;
 /// How fast more than that is read, in bytes a second. The guest waits meanwhile, as the socket is full.
@@ -22,14 +21,24 @@ pub(crate) const ANSWER_RATE: u64 = 32 << 20;
 
 /// The host's end of a managed runtime's descriptor 3.
 pub(crate) struct Channel {
-    /// The socket, looked at for reading alone as the end of a pipe is: a guest that takes an event makes room, and would
-    /// wake this side for it.
-    socket: pipe::Receiver,
+    socket: Socket,
     decoder: Decoder,
-    scratch: Box<[u8]>,
-    unread: std::ops::Range<usize>,
+    /// The last packet that was not read to where it stays. Room for the longest, of which little is ever touched.
+    packet: Vec<u8>,
+    /// How much of it is decoded.
+    decoded: usize,
     head: Vec<u8>,
     pace: Pace,
+}
+
+/// A socket of packets.
+struct Socket {
+    /// Looked at for reading alone, as the end of a pipe is: a guest that takes an event makes room, and would wake this side
+    /// for it.
+    end: pipe::Receiver,
+    /// Whether another packet may be there of which no word comes: of a pipe, who reads less than would have fitted knows
+    /// that nothing is left, and waits for word of more.
+    may_have_more: bool,
 }
 
 /// Why a channel is of no more use.
@@ -50,10 +59,13 @@ impl Channel {
     pub(crate) fn open(fd: OwnedFd) -> io::Result<Self> {
         rustix::io::ioctl_fionbio(&fd, true)?;
         Ok(Self {
-            socket: pipe::Receiver::from_owned_fd_unchecked(fd)?,
+            socket: Socket {
+                end: pipe::Receiver::from_owned_fd_unchecked(fd)?,
+                may_have_more: false,
+            },
             decoder: Decoder::default(),
-            scratch: vec![0; SCRATCH_BYTES].into_boxed_slice(),
-            unread: 0..0,
+            packet: Vec::with_capacity(PACKET_BYTES),
+            decoded: 0,
             head: Vec::new(),
             pace: Pace::new(ANSWER_BURST, ANSWER_RATE),
         })
@@ -61,27 +73,25 @@ impl Channel {
 
     /// The next frame. Nothing is lost when the future is dropped.
     pub(crate) async fn receive(&mut self) -> Result<Frame, ChannelError> {
-        // A read may bring hundreds of frames: each is a reason to let others have their turn.
+        // Packets may be there by the hundred: each frame is a reason to let others have their turn.
         tokio::task::coop::consume_budget().await;
         loop {
-            while !self.unread.is_empty() {
-                let (used, frame) = self.decoder.feed(&self.scratch[self.unread.clone()])?;
-                self.unread.start += used;
+            while self.has_undecoded() {
+                let (used, frame) = self.decoder.feed(&self.packet[self.decoded..])?;
+                self.decoded += used;
+                self.pace.spend(used, frame.iter().len());
                 if let Some(frame) = frame {
-                    self.pace.spend(used, 1);
                     return Ok(frame);
                 }
-                self.pace.spend(used, 0);
             }
             if let Some(time) = self.pace.wait(Instant::now) {
                 tokio::time::sleep(time).await;
             }
-            let Some(mut room) = self.decoder.room(SCRATCH_BYTES) else {
-                let count = self.read().await?;
-                self.unread = 0..count;
+            let Some(room) = self.decoder.room() else {
+                self.read().await?;
                 continue;
             };
-            let count = read(&mut self.socket, &mut room).await?;
+            let count = self.socket.read(room).await?;
             self.pace.spend(count, 1);
             if let Some(frame) = self.decoder.take_directly(count)? {
                 return Ok(frame);
@@ -89,12 +99,17 @@ impl Channel {
         }
     }
 
+    /// The guest is not expected to send more than it has: to look costs a system call. What it sends nevertheless is found
+    /// before, or with, what it sends next.
+    pub(crate) fn expect_nothing(&mut self) {
+        self.socket.may_have_more = false;
+    }
+
     /// Resolves when the guest has sent bytes, which stay to be received, or can send no more.
     pub(crate) async fn disturbed(&mut self) {
-        if !self.has_unread()
-            && let Ok(count) = self.read().await
-        {
-            self.unread = 0..count;
+        if !self.has_spoken() {
+            // A failure disturbs too, and shows again to who reads next.
+            let _failed = self.read().await;
         }
     }
 
@@ -103,38 +118,40 @@ impl Channel {
         if self.has_unread() {
             return true;
         }
-        match self.socket.try_read(&mut self.scratch) {
-            Ok(count) => {
-                self.unread = 0..count;
-                true
-            }
+        self.forget_decoded();
+        match receive(&self.socket.end, &mut self.packet) {
+            Ok(_) => true,
             Err(error) => error.kind() != io::ErrorKind::WouldBlock,
         }
     }
 
     /// Whether the guest has sent bytes that were not asked for.
     pub(crate) fn has_unread(&self) -> bool {
-        !self.unread.is_empty() || !self.decoder.is_at_boundary()
+        self.has_undecoded() || !self.decoder.is_at_boundary()
     }
 
-    async fn read(&mut self) -> Result<usize, ChannelError> {
-        read(&mut self.socket, &mut &mut self.scratch[..]).await
+    fn has_undecoded(&self) -> bool {
+        self.decoded < self.packet.len()
     }
 
-    /// Sends the configuration, a whole frame. The socket is fresh, so that it has room for all of it.
-    pub(crate) fn send_configuration(&self, frame: &[u8]) -> Result<(), ChannelError> {
-        let sent = rustix::io::retry_on_intr(|| rustix::net::send(&self.socket, frame, SendFlags::NOSIGNAL));
-        match sent.map_err(io::Error::from) {
-            Ok(count) if count == frame.len() => Ok(()),
-            Ok(_) => Err(ChannelError::Io(io::ErrorKind::WriteZero.into())),
-            Err(error) => match error.kind() {
-                io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => Err(ChannelError::Closed),
-                _ => Err(ChannelError::Io(error)),
-            },
-        }
+    /// Reads a packet. Nothing is lost when the future is dropped.
+    async fn read(&mut self) -> Result<(), ChannelError> {
+        self.forget_decoded();
+        self.socket.read(&mut self.packet).await.map(drop)
     }
 
-    /// Sends an event: one system call when the socket takes it whole.
+    /// Makes room for another packet, once all of the last one is decoded.
+    fn forget_decoded(&mut self) {
+        self.packet.clear();
+        self.decoded = 0;
+    }
+
+    /// Sends the configuration, a whole frame.
+    pub(crate) async fn send_configuration(&self, frame: &[u8]) -> Result<(), ChannelError> {
+        send(&self.socket.end, frame, &[]).await
+    }
+
+    /// Sends an event: one system call when it is small.
     pub(crate) async fn send_event(
         &mut self,
         request_id: RequestId,
@@ -153,38 +170,39 @@ impl Channel {
             payload.len(),
         )
         .map_err(|error| ChannelError::Io(io::Error::new(io::ErrorKind::InvalidInput, error)))?;
-        let total = self.head.len() + payload.len();
-        let mut sent = 0;
-        while sent < total {
-            let head = &self.head[sent.min(self.head.len())..];
-            let body = &payload[sent.saturating_sub(self.head.len())..];
-            match write(&self.socket, head, body) {
-                Ok(count) => sent += count,
+        send(&self.socket.end, &self.head, payload).await
+    }
+}
+
+impl Socket {
+    /// Reads a packet. Nothing is lost when the future is dropped.
+    async fn read(&mut self, into: &mut Vec<u8>) -> Result<usize, ChannelError> {
+        loop {
+            let read = if std::mem::take(&mut self.may_have_more) {
+                receive(&self.end, into)
+            } else {
+                self.end.read_buf(into).await
+            };
+            match read {
+                Ok(0) => return Err(ChannelError::Closed),
+                Ok(count) => {
+                    self.may_have_more = true;
+                    return Ok(count);
+                }
                 Err(error) => match error.kind() {
-                    io::ErrorKind::WouldBlock => writable(&self.socket).await.map_err(ChannelError::Io)?,
-                    io::ErrorKind::Interrupted => {}
-                    io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => return Err(ChannelError::Closed),
+                    io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted => {}
+                    io::ErrorKind::ConnectionReset => return Err(ChannelError::Closed),
                     _ => return Err(ChannelError::Io(error)),
                 },
             }
         }
-        Ok(())
     }
 }
 
-/// Reads what is there, at least a byte. Nothing is lost when the future is dropped.
-async fn read(socket: &mut pipe::Receiver, into: &mut impl BufMut) -> Result<usize, ChannelError> {
-    loop {
-        match socket.read_buf(into).await {
-            Ok(0) => return Err(ChannelError::Closed),
-            Ok(count) => return Ok(count),
-            Err(error) => match error.kind() {
-                io::ErrorKind::Interrupted => {}
-                io::ErrorKind::ConnectionReset => return Err(ChannelError::Closed),
-                _ => return Err(ChannelError::Io(error)),
-            },
-        }
-    }
+/// Reads a packet if there is one.
+fn receive(socket: &pipe::Receiver, into: &mut Vec<u8>) -> io::Result<usize> {
+    let (count, _) = rustix::net::recv(socket, spare_capacity(into), RecvFlags::empty())?;
+    Ok(count)
 }
 
 /// Waits until the guest has taken some of a large event.
@@ -194,7 +212,30 @@ async fn writable(socket: &pipe::Receiver) -> io::Result<()> {
         .await
 }
 
-/// Writes what goes at once, without the signal that a closed socket would bring.
+/// Sends a frame in two parts, by packets.
+async fn send(socket: &pipe::Receiver, head: &[u8], body: &[u8]) -> Result<(), ChannelError> {
+    let total = head.len() + body.len();
+    let mut sent = 0;
+    while sent < total {
+        let most = if sent == 0 { FIRST_PACKET_BYTES } else { PACKET_BYTES };
+        let head = &head[sent.min(head.len())..];
+        let head = &head[..head.len().min(most)];
+        let body = &body[sent.saturating_sub(total - body.len())..];
+        let body = &body[..body.len().min(most - head.len())];
+        match write(socket, head, body) {
+            Ok(count) => sent += count,
+            Err(error) => match error.kind() {
+                io::ErrorKind::WouldBlock => writable(socket).await.map_err(ChannelError::Io)?,
+                io::ErrorKind::Interrupted => {}
+                io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => return Err(ChannelError::Closed),
+                _ => return Err(ChannelError::Io(error)),
+            },
+        }
+    }
+    Ok(())
+}
+
+/// Writes a packet if there is room for it, without the signal that a closed socket would bring.
 fn write(socket: &pipe::Receiver, head: &[u8], body: &[u8]) -> io::Result<usize> {
     let parts = [IoSlice::new(head), IoSlice::new(body)];
     let mut ancillary = SendAncillaryBuffer::default();

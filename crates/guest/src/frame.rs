@@ -1,7 +1,6 @@
 //! The frames of managed runtimes, version 2 (`PROTOCOL.md`): a pure codec.
 
-use bytes::buf::Limit;
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use ephyra_core::id::RequestId;
 use ephyra_core::limits;
 
@@ -9,6 +8,10 @@ use ephyra_core::limits;
 pub const VERSION: u8 = 2;
 /// The bytes of a header.
 pub const HEADER_BYTES: usize = 8;
+/// The largest packet of either side, in bytes. No packet has bytes of two frames.
+pub const PACKET_BYTES: usize = 64 * 1024;
+/// The largest first packet of a frame to a guest, in bytes: what every runtime reads at once.
+pub const FIRST_PACKET_BYTES: usize = 8 * 1024;
 /// What stands before the meta of an event: request id, deadline, length of the meta, flags.
 pub const EVENT_HEAD_BYTES: usize = 32;
 /// The flag of an event whose answer is wanted as a stream.
@@ -125,6 +128,11 @@ pub enum Frame {
 }
 
 impl Frame {
+    /// Whether another frame follows without being asked for.
+    pub const fn goes_on(&self) -> bool {
+        matches!(self, Self::StreamHead(..) | Self::StreamChunk(..))
+    }
+
     /// The invocation that the frame belongs to; `None` during initialisation.
     pub fn request_id(&self) -> Option<RequestId> {
         match self {
@@ -186,7 +194,7 @@ pub struct Decoder {
 #[derive(Debug)]
 struct Body {
     kind: Kind,
-    kept: BytesMut,
+    kept: Vec<u8>,
     keep: usize,
     discard: usize,
     is_oversized: bool,
@@ -211,7 +219,7 @@ impl Decoder {
         };
         let rest = &bytes[used..];
         let kept = rest.len().min(body.keep);
-        body.kept.put_slice(&rest[..kept]);
+        body.kept.extend_from_slice(&rest[..kept]);
         body.keep -= kept;
         let discarded = (rest.len() - kept).min(body.discard);
         body.discard -= discarded;
@@ -224,17 +232,17 @@ impl Decoder {
         Ok((used, frame))
     }
 
-    /// Where to read more to without a detour, when at least so many bytes of a body that is kept are still to come.
-    /// What was read there is for [`Decoder::take_directly`].
-    pub fn room(&mut self, least: usize) -> Option<Limit<&mut BytesMut>> {
-        let body = self.body.as_mut().filter(|body| body.keep >= least)?;
-        Some((&mut body.kept).limit(body.keep))
+    /// Where to read more to without a detour, when bytes of a body that is kept are still to come. What was read there
+    /// is for [`Decoder::take_directly`].
+    pub fn room(&mut self) -> Option<&mut Vec<u8>> {
+        let body = self.body.as_mut().filter(|body| body.keep > 0)?;
+        Some(&mut body.kept)
     }
 
     /// Counts `bytes` that were read into the room, and gives the frame that became complete, if it did.
     pub fn take_directly(&mut self, bytes: usize) -> Result<Option<Frame>, FrameError> {
         if let Some(body) = &mut self.body {
-            body.keep = body.keep.saturating_sub(bytes);
+            body.keep = body.keep.checked_sub(bytes).ok_or(FrameError::Malformed(body.kind))?;
         }
         // Whatever was the last of the body, that it is complete is found where it always is.
         self.feed(&[]).map(|(_, frame)| frame)
@@ -265,7 +273,7 @@ impl Body {
         };
         Ok(Self {
             kind,
-            kept: BytesMut::with_capacity(keep),
+            kept: Vec::with_capacity(keep),
             keep,
             discard,
             is_oversized: discard > 0,
@@ -275,7 +283,7 @@ impl Body {
     fn into_frame(self) -> Result<Frame, FrameError> {
         let kind = self.kind;
         let mut reader = Reader {
-            body: self.kept.freeze(),
+            body: self.kept.into(),
             kind,
         };
         Ok(match kind {
@@ -559,9 +567,9 @@ mod tests {
             let mut sizes = std::iter::once(first).chain(parts.into_iter().cycle());
             while !rest.is_empty() {
                 let size = sizes.next().unwrap_or(1).min(rest.len());
-                if let Some(mut room) = decoder.room(10) {
-                    let size = size.min(room.remaining_mut());
-                    room.put_slice(&rest[..size]);
+                if let Some(room) = decoder.room() {
+                    let size = size.min(8 + body.len() - (stream.len() - rest.len()));
+                    room.extend_from_slice(&rest[..size]);
                     frames.extend(decoder.take_directly(size).unwrap());
                     rest = &rest[size..];
                 } else {

@@ -10,8 +10,10 @@ use ephyra_sandbox::sandbox::Sandbox;
 use ephyra_sandbox::supervisor::{Command, Exit, Notice, Process, StartCommand};
 use rustix::net::SendFlags;
 use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::net::UnixDatagram;
 use tokio::net::unix::pipe;
-use tokio::net::{UnixDatagram, UnixStream};
+
+use crate::frame::PACKET_BYTES;
 
 /// What is kept of what a job prints, for whoever wants to know why it failed.
 const OUTPUT_BYTES: usize = 4096;
@@ -19,7 +21,8 @@ const OUTPUT_BYTES: usize = 4096;
 /// What is to be done.
 #[derive(Clone, Debug)]
 pub struct Job {
-    /// The command. It writes its result to descriptor 3, and ends with status 0 if that is whole.
+    /// The command. It writes its result to descriptor 3, in packets of at most [`PACKET_BYTES`], and ends with status 0
+    /// if that is whole.
     pub command: StartCommand,
     /// The most that its result may be, in bytes.
     pub most_bytes: usize,
@@ -73,12 +76,8 @@ pub async fn run(mut sandbox: Sandbox, job: Job) -> Result<Vec<u8>, JobError> {
 }
 
 async fn conduct(control: OwnedFd, supervisor: OwnedFd, output: OwnedFd, job: Job) -> Result<Vec<u8>, JobError> {
-    let control = std::os::unix::net::UnixStream::from(control);
-    control.set_nonblocking(true)?;
-    let mut control = UnixStream::from_std(control)?;
-    let supervisor = std::os::unix::net::UnixDatagram::from(supervisor);
-    supervisor.set_nonblocking(true)?;
-    let supervisor = UnixDatagram::from_std(supervisor)?;
+    let control = packets(control)?;
+    let supervisor = packets(supervisor)?;
     rustix::io::ioctl_fionbio(&output, true).map_err(io::Error::from)?;
     let mut output = pipe::Receiver::from_owned_fd(output)?;
 
@@ -87,7 +86,7 @@ async fn conduct(control: OwnedFd, supervisor: OwnedFd, output: OwnedFd, job: Jo
     let mut made = Vec::new();
     let mut last_words = Vec::new();
     let work = async {
-        if !read_up_to(&mut control, job.most_bytes, &mut made).await? {
+        if !read_up_to(&control, job.most_bytes, &mut made).await? {
             return Err(JobError::TooMuch(job.most_bytes));
         }
         let mut notice = [0; 64];
@@ -118,10 +117,23 @@ async fn conduct(control: OwnedFd, supervisor: OwnedFd, output: OwnedFd, job: Jo
     }
 }
 
-/// Reads to the end, or until there is more than `most`: then `false`.
-async fn read_up_to(source: &mut (impl AsyncRead + Unpin), most: usize, into: &mut Vec<u8>) -> io::Result<bool> {
-    source.take(most as u64 + 1).read_to_end(into).await?;
-    Ok(into.len() <= most)
+/// A socket of packets, whatever their order is worth.
+fn packets(socket: OwnedFd) -> io::Result<UnixDatagram> {
+    let socket = std::os::unix::net::UnixDatagram::from(socket);
+    socket.set_nonblocking(true)?;
+    UnixDatagram::from_std(socket)
+}
+
+/// Reads packets to the end, or until there is more than `most`: then `false`.
+async fn read_up_to(source: &UnixDatagram, most: usize, into: &mut Vec<u8>) -> io::Result<bool> {
+    let mut packet = vec![0; PACKET_BYTES];
+    while let count @ 1.. = source.recv(&mut packet).await? {
+        into.extend_from_slice(&packet[..count]);
+        if into.len() > most {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Reads what is printed, for as long as anybody asks.

@@ -140,13 +140,13 @@ impl Protocol {
     }
 
     /// Tells the runtime which function it is; `configuration` is a whole frame.
-    pub(crate) fn configure(&mut self, configuration: &[u8]) -> Result<(), Broken> {
+    pub(crate) async fn configure(&mut self, configuration: &[u8]) -> Result<(), Broken> {
         match &mut self.talk {
             Talk::Frames(channel) => {
                 if channel.has_unread() {
                     return Err(Broken::Breach("it spoke without being asked".to_owned()));
                 }
-                Ok(channel.send_configuration(configuration)?)
+                Ok(channel.send_configuration(configuration).await?)
             }
             // It was started with all there is to know.
             Talk::Api(_) => Ok(()),
@@ -173,7 +173,7 @@ impl Protocol {
                 if channel.has_unread() {
                     return Err(Broken::Breach("it spoke without being asked".to_owned()));
                 }
-                channel.send_configuration(&RESTORE)?;
+                channel.send_configuration(&RESTORE).await?;
                 self.ready().await
             }
             Talk::Api(api) => api.restore().await,
@@ -318,6 +318,9 @@ impl Protocol {
         match &mut self.talk {
             Talk::Frames(channel) => {
                 let frame = channel.receive().await?;
+                if !frame.goes_on() {
+                    channel.expect_nothing();
+                }
                 if frame.request_id() != Some(id) {
                     return Err(unexpected(&frame, "which is not about this invocation"));
                 }

@@ -9,6 +9,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use ephyra_core::limits::OPEN_FILES;
+use rustix::net::SocketType;
 use serde::{Deserialize, Serialize};
 
 use ask::Answer;
@@ -46,6 +47,14 @@ impl Kind {
         match self {
             Self::Wasm => 64 * OPEN_FILES,
             Self::Python | Self::Node | Self::Java | Self::Provided => OPEN_FILES,
+        }
+    }
+
+    /// What its control socket is: packets, or, where frames of many calls follow each other, a stream.
+    pub(crate) const fn control(self) -> SocketType {
+        match self {
+            Self::Wasm => SocketType::STREAM,
+            Self::Python | Self::Node | Self::Java | Self::Provided => SocketType::SEQPACKET,
         }
     }
 }

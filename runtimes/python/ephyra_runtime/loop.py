@@ -20,6 +20,8 @@ _INIT_ERROR = 0x83
 _RESPONSE = 0x84
 _ERROR = 0x85
 _HEADER = 8
+# The largest packet of either side.
+_PACKET = 65536
 _EVENT_HEAD = 32
 _MAX_BODY = 0xFFFFFFFF
 
@@ -72,16 +74,25 @@ class CognitoIdentity:
         self.cognito_identity_pool_id = values.get("cognitoIdentityPoolId")
 
 
+# What is the same for all events, for their contexts: log group and stream, name, memory and version.
+_described = (None,) * 5
+
+
+def _describe():
+    """Takes what the environment's variables say of the function."""
+    global _described
+    _described = tuple(_environ.get("AWS_LAMBDA_" + name) for name in
+                       ("LOG_GROUP_NAME", "LOG_STREAM_NAME", "FUNCTION_NAME", "FUNCTION_MEMORY_SIZE",
+                        "FUNCTION_VERSION"))
+
+
 class LambdaContext:
     """The second argument of a handler."""
 
     def __init__(self, identifier, deadline_ms, meta):
         self.aws_request_id = identifier
-        self.log_group_name = _environ.get("AWS_LAMBDA_LOG_GROUP_NAME")
-        self.log_stream_name = _environ.get("AWS_LAMBDA_LOG_STREAM_NAME")
-        self.function_name = _environ.get("AWS_LAMBDA_FUNCTION_NAME")
-        self.memory_limit_in_mb = _environ.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE")
-        self.function_version = _environ.get("AWS_LAMBDA_FUNCTION_VERSION")
+        (self.log_group_name, self.log_stream_name, self.function_name, self.memory_limit_in_mb,
+         self.function_version) = _described
         self.invoked_function_arn = meta.get("invokedFunctionArn")
         self.tenant_id = meta.get("tenantId")
         context = meta.get("clientContext")
@@ -107,19 +118,22 @@ class LambdaContext:
 
 def _send(kind, head=b"", body=b""):
     length = len(head) + len(body)
-    parts = [length.to_bytes(4, "little") + bytes((kind, _VERSION, 0, 0)) + head, body]
-    left = _HEADER + length - os.writev(_CONTROL, parts)
-    if left:
-        rest = memoryview(b"".join(parts))
-        while left:
-            left -= os.write(_CONTROL, rest[len(rest) - left:])
+    head = length.to_bytes(4, "little") + bytes((kind, _VERSION, 0, 0)) + head
+    if _HEADER + length <= _PACKET:
+        os.writev(_CONTROL, (head, body))
+        return
+    body = memoryview(body)
+    first = _PACKET - len(head)
+    os.writev(_CONTROL, (head, body[:first]))
+    for begin in range(first, len(body), _PACKET):
+        os.write(_CONTROL, body[begin:begin + _PACKET])
 
 
 def _receive_frame(kind, least):
     """A frame of this kind with at least so many bytes in its body; ends the process when the host has gone."""
-    data = os.read(_CONTROL, 65536)
+    data = os.read(_CONTROL, _PACKET)
     while len(data) < _HEADER:
-        more = os.read(_CONTROL, 65536)
+        more = os.read(_CONTROL, _PACKET)
         if not more:
             os._exit(0)
         data += more
@@ -290,6 +304,18 @@ def _configure():
     return told["handler"]
 
 
+def _set_trace(trace_id):
+    """Shows the event's trace header to the function, and to the processes that it starts.
+
+    A value that the C library has once been given is never freed, and finding the place for the next one takes longer
+    with each: so it learns of it only where there is something that starts processes.
+    """
+    if "subprocess" in sys.modules:
+        _environ["_X_AMZN_TRACE_ID"] = trace_id
+    else:
+        _environ._data[b"_X_AMZN_TRACE_ID"] = _environ.encodevalue(trace_id)
+
+
 def prepare_streams():
     """Has each line written when it ends."""
     for stream in (sys.stdout, sys.stderr):
@@ -304,6 +330,7 @@ def main():
     prepare_streams()
     _send(_BOOTED)
     handler = _configure()
+    _describe()
     if "logging" in sys.modules:
         from ephyra_runtime import logs
 
@@ -338,7 +365,7 @@ def main():
             meta, last_raw = _decode(str(raw, "utf-8")), raw
             trace_id = meta.get("traceId")
             if trace_id:
-                _environ["_X_AMZN_TRACE_ID"] = trace_id
+                _set_trace(trace_id)
                 traced = True
             elif traced:
                 _environ.pop("_X_AMZN_TRACE_ID", None)

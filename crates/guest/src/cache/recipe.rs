@@ -13,7 +13,7 @@ use crate::start;
 use crate::variables::{Credentials, variables};
 
 /// Runs the JVM to its end, which archives what it has loaded.
-const ARCHIVE: &str = "\"$@\" learn; cat /tmp/function.jsa >&3";
+const ARCHIVE: &str = "\"$@\" learn; dd if=/tmp/function.jsa bs=64k status=none >&3";
 /// The most that an archive may be in bytes.
 const ARCHIVE_BYTES: usize = 128 << 20;
 /// Node writes by itself.

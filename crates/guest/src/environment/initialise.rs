@@ -206,7 +206,7 @@ impl GuestEnvironment {
                 loading.booted = Some(Instant::now());
             }
             if !loading.is_told {
-                protocol.configure(configuration)?;
+                protocol.configure(configuration).await?;
                 loading.is_told = true;
             }
             protocol.ready().await?.map_err(Stopped::Reported)?;

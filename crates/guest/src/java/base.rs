@@ -42,12 +42,12 @@ const ARCHIVE_BYTES: usize = 128 << 20;
 /// Compiles all sources of `/var/runtime`; the arguments are the compiler's, after the compiler and the archiver.
 const COMPILE: &str = "javac=$1 jar=$2; shift 2; mkdir /tmp/classes; \
     \"$javac\" \"$@\"; \"$jar\" cfm /tmp/runtime.jar /var/runtime/manifest -C /tmp/classes .; \
-    cat /tmp/runtime.jar >&3";
+    dd if=/tmp/runtime.jar bs=64k status=none >&3";
 /// Has the runtime load what a start needs, and archives that; the arguments are the JVM's.
 const ARCHIVE: &str = "jar=$1; shift; \
     \"$@\" -XX:DumpLoadedClassList=/tmp/classes.list -jar \"$jar\" rehearse; \
     \"$@\" -Xshare:dump -XX:SharedClassListFile=/tmp/classes.list -XX:SharedArchiveFile=/tmp/classes.jsa -cp \"$jar\"; \
-    cat /tmp/classes.jsa >&3";
+    dd if=/tmp/classes.jsa bs=64k status=none >&3";
 
 /// A JVM of this machine.
 #[derive(Clone, Debug, PartialEq, Eq)]

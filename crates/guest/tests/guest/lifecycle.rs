@@ -66,7 +66,7 @@ async fn a_flood_of_output_is_read_no_faster_than_its_pace() {
 async fn an_answer_without_end_does_not_hold_up_the_deadline() {
     let part = "(16).to_bytes(4, 'little') + bytes((0x87, 2, 0, 0)) + id";
     let source = format!(
-        "boot(); id = event(); send(0x86, id + b'a/b')\nparts = ({part}) * 8192\n\
+        "boot(); id = event(); send(0x86, id + b'a/b')\nparts = ({part}) * 2048\n\
          while True: os.write(3, parts)"
     );
     let rig = Rig::scripted(&source).timeout(1);

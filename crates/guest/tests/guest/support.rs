@@ -145,7 +145,7 @@ impl Builder for FakeBuilder {
     fn prepare(&self, _blank: Blank) -> BoxFuture<'static, Result<Sandbox, CreateError>> {
         self.shared.prepared.fetch_add(1, Ordering::SeqCst);
         let pair = |kind| socketpair(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None).unwrap();
-        let (control, inner_control) = pair(SocketType::STREAM);
+        let (control, inner_control) = pair(SocketType::SEQPACKET);
         let (supervisor, inner_supervisor) = pair(SocketType::SEQPACKET);
         let (output, inner_output) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();

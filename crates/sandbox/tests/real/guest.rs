@@ -7,16 +7,18 @@ use ephyra_core::digest::Digest;
 use ephyra_sandbox::client::{Assignment, Blank, CreateError, Warden};
 use ephyra_sandbox::sandbox::{Controls, Sandbox};
 use ephyra_sandbox::supervisor::{Command, Exit, Notice, Process, StartCommand};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncReadExt;
+use tokio::net::UnixDatagram;
 use tokio::net::unix::pipe::Receiver;
-use tokio::net::{UnixDatagram, UnixStream};
 
 /// No test waits longer for anything.
 pub(crate) const LIMIT: Duration = Duration::from_secs(20);
 
 /// A guest that is running.
 pub(crate) struct Guest {
-    pub(crate) control: UnixStream,
+    pub(crate) control: UnixDatagram,
+    /// What the guest said that nobody has listened to.
+    pub(crate) unheard: Vec<u8>,
     pub(crate) supervisor: UnixDatagram,
     pub(crate) output: Receiver,
     pub(crate) extension_output: Receiver,
@@ -120,7 +122,8 @@ pub(crate) fn program(arguments: &[&str]) -> StartCommand {
 /// A sandbox in which nothing was started yet.
 pub(crate) fn enter(sandbox: Sandbox) -> Guest {
     Guest {
-        control: UnixStream::from_std(sandbox.control.into()).expect("a socket"),
+        control: UnixDatagram::from_std(sandbox.control.into()).expect("a socket"),
+        unheard: Vec::new(),
         supervisor: UnixDatagram::from_std(sandbox.supervisor.into()).expect("a socket"),
         output: Receiver::from_owned_fd(sandbox.output).expect("a pipe"),
         extension_output: Receiver::from_owned_fd(sandbox.extension_output).expect("a pipe"),
@@ -160,20 +163,24 @@ pub(crate) async fn forked(warden: &Warden, spec: Spec, script: &str) -> Result<
 }
 
 impl Guest {
-    /// Sends text down the control stream.
+    /// Sends text over the control socket.
     pub(crate) async fn say(&mut self, text: &str) {
-        self.control.write_all(text.as_bytes()).await.expect("the guest lives");
+        self.control.send(text.as_bytes()).await.expect("the guest lives");
     }
 
-    /// Waits for a line of the control stream.
+    /// Waits for a line from the control socket.
     pub(crate) async fn hear(&mut self) -> String {
-        let mut line = Vec::new();
         loop {
-            let byte = tokio::time::timeout(LIMIT, self.control.read_u8()).await;
-            match byte.expect("in time").expect("the guest lives") {
-                b'\n' => return String::from_utf8(line).expect("text"),
-                byte => line.push(byte),
+            if let Some(end) = self.unheard.iter().position(|byte| *byte == b'\n') {
+                let line = self.unheard.drain(..=end).take(end).collect();
+                return String::from_utf8(line).expect("text");
             }
+            let mut packet = [0; 4096];
+            let count = tokio::time::timeout(LIMIT, self.control.recv(&mut packet)).await;
+            let count @ 1.. = count.expect("in time").expect("the guest lives") else {
+                panic!("the guest lives");
+            };
+            self.unheard.extend_from_slice(&packet[..count]);
         }
     }
 

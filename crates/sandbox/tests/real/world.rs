@@ -66,7 +66,7 @@ sys.stdout.reconfigure(write_through=True)
 def serve():
     script = b''
     while not script.endswith(b'\\0'):
-        part = os.read(3, 1)
+        part = os.read(3, 65536)
         if not part: os._exit(0)
         script += part
     exec(compile(script[:-1], '<script>', 'exec'), {'__name__': '__main__'})

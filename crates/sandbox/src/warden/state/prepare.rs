@@ -173,7 +173,12 @@ impl State {
         };
         let base = prepare.base.map(|base| parts.folders.prepared(base)).transpose();
         let base = base.map_err(at(Step::Base))?;
-        let ends = Ends::make(slot.uid).map_err(at(Step::Descriptors))?;
+        let skeleton = parts.stage.skeletons.get(usize::from(prepare.runtime));
+        let runtime = parts.runtimes.get(usize::from(prepare.runtime));
+        let (Some(skeleton), Some(runtime)) = (skeleton, runtime) else {
+            return Err(Refusal::of_request("there is no such runtime"));
+        };
+        let ends = Ends::make(slot.uid, runtime.control()).map_err(at(Step::Descriptors))?;
         let seat = if prepare.has_zygote {
             let [control, output] = [&ends.control.1, &ends.output.1].map(OwnedFd::try_clone);
             let both = control.and_then(|control| Ok((control, output?)));
@@ -182,11 +187,6 @@ impl State {
             None
         };
         let target = parts.groups.clone_target(group).map_err(at(Step::Cgroup))?;
-        let skeleton = parts.stage.skeletons.get(usize::from(prepare.runtime));
-        let runtime = parts.runtimes.get(usize::from(prepare.runtime));
-        let (Some(skeleton), Some(runtime)) = (skeleton, runtime) else {
-            return Err(Refusal::of_request("there is no such runtime"));
-        };
         let blueprint = Blueprint {
             pieces: &parts.pieces,
             filter: &parts.filter,
@@ -350,10 +350,10 @@ struct Ends {
 }
 
 impl Ends {
-    fn make(uid: u32) -> io::Result<Self> {
+    fn make(uid: u32, control: SocketType) -> io::Result<Self> {
         let pipe = || rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC);
         let ends = Self {
-            control: socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?,
+            control: socketpair(AddressFamily::UNIX, control, SocketFlags::CLOEXEC, None)?,
             supervisor: packet::pair()?,
             output: pipe()?,
             extension_output: pipe()?,

@@ -27,9 +27,10 @@ final class Control {
 
     private static final int DESCRIPTOR = 3;
     private static final int VERSION = 2;
-    /** As much as the JDK reads without allocating outside of its heap. */
+    /** The largest first packet of a frame; as much as the JDK reads without allocating outside of its heap. */
     private static final int FIRST_READ = 8192;
-    private static final int READ = 256 * 1024;
+    /** The largest packet of either side. */
+    private static final int PACKET = 64 * 1024;
     private static final int TYPE_BYTES = 256;
 
     /** What the host has sent: `bytes` from 0 to `length`, its header included. */
@@ -90,7 +91,7 @@ final class Control {
             bytes = Arrays.copyOf(bytes, total);
         }
         while (filled < total) {
-            filled += read(bytes, filled, Math.min(total - filled, READ));
+            filled += read(bytes, filled, Math.min(total - filled, PACKET));
         }
         if (filled != total) {
             throw new IOException("the host sent more than one frame at once");
@@ -108,14 +109,14 @@ final class Control {
 
     /** Sends a frame without a body. */
     void send(int kind) throws IOException {
-        out.write(headed(new byte[HEADER], kind, HEADER));
+        write(headed(new byte[HEADER], kind, HEADER), HEADER);
     }
 
     /** Sends `answer`, which has room for header and identifier before its payload. */
     void sendAnswer(byte[] identifier, Output answer) throws IOException {
         byte[] bytes = answer.bytes();
         System.arraycopy(identifier, 0, bytes, HEADER, IDENTIFIER);
-        out.write(headed(bytes, RESPONSE, answer.end()), 0, answer.end());
+        write(headed(bytes, RESPONSE, answer.end()), answer.end());
     }
 
     /** Sends an error document with its type before it; `identifier` is empty before there is an invocation. */
@@ -133,7 +134,13 @@ final class Control {
         bytes[at + 1] = (byte) (length >> 8);
         System.arraycopy(name, 0, bytes, at + 2, length);
         System.arraycopy(document, 0, bytes, at + 2 + length, document.length);
-        out.write(headed(bytes, kind, bytes.length));
+        write(headed(bytes, kind, bytes.length), bytes.length);
+    }
+
+    private void write(byte[] bytes, int end) throws IOException {
+        for (int from = 0; from < end; from += PACKET) {
+            out.write(bytes, from, Math.min(end - from, PACKET));
+        }
     }
 
     private static byte[] headed(byte[] bytes, int kind, int end) {
