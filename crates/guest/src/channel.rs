@@ -79,7 +79,7 @@ impl Channel {
             while self.has_undecoded() {
                 let (used, frame) = self.decoder.feed(&self.packet[self.decoded..])?;
                 self.decoded += used;
-                self.pace.spend(used, frame.iter().len());
+                self.pace.spend(used, usize::from(frame.is_some()));
                 if let Some(frame) = frame {
                     return Ok(frame);
                 }
