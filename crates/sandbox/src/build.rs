@@ -27,7 +27,7 @@ use crate::isolation::Piece;
 use crate::protocol::Step;
 use crate::seccomp::Filter;
 use crate::skeleton::HOST_NAME;
-use crate::warden::Scratch;
+use crate::warden::{Image, Scratch};
 
 pub(crate) use lockdown::{Reach, become_user, bound_capabilities, end_with_parent, landlock, limits};
 pub(crate) use order::{BuildReport, Mounts, Order, give};
@@ -168,19 +168,21 @@ pub(crate) fn run(blueprint: Blueprint<'_>) -> i32 {
         report,
         ..
     } = blueprint;
-    let listener = match built {
-        Ok(listener) => listener,
+    let (listener, image) = match built {
+        Ok(built) => built,
         Err(failure) => {
             // Nobody is left to be told when this fails.
             order::say(&report, &failure.report(), &[]).unwrap_or_default();
             return 1;
         }
     };
+    let mut descriptors = vec![listener.as_fd()];
+    descriptors.extend(image.iter().flat_map(Image::parts));
     // An error here means that the warden is gone, and with it the reason to go on.
-    if order::say(&report, &BuildReport::Ready, &[listener.as_fd()]).is_err() {
+    if order::say(&report, &BuildReport::Ready, &descriptors).is_err() {
         return 1;
     }
-    drop(listener);
+    drop((listener, image));
     init::supervise(init::Parts {
         rights,
         runtime: (!has_zygote).then_some((control, output)),
@@ -190,17 +192,23 @@ pub(crate) fn run(blueprint: Blueprint<'_>) -> i32 {
     })
 }
 
-fn build(blueprint: &Blueprint<'_>) -> Result<OwnedFd, Failure> {
+/// The listener, and the /tmp that it has made itself, where another sandbox may have it later.
+fn build(blueprint: &Blueprint<'_>) -> Result<(OwnedFd, Option<Image>), Failure> {
     let uses = |piece| blueprint.pieces.contains(&piece);
     lockdown::end_with_parent().at(Step::Privileges)?;
     // Before anything that is used is the sandbox's own.
     let made;
-    let tmp = match &blueprint.tmp {
-        Tmp::Ready(tmp) => *tmp,
+    let (tmp, image) = match &blueprint.tmp {
+        Tmp::Ready(tmp) => (*tmp, None),
         Tmp::Make(scratch) => {
+            let own = scratch.make_own(blueprint.host_uid).at(Step::Tmp)?;
+            let (mount, image) = match own.copy() {
+                Some(mount) => (mount, Some(own)),
+                None => (own.into_mount(), None),
+            };
             // It is closed with all that is not kept.
-            made = ManuallyDrop::new(scratch.make_own(blueprint.host_uid).at(Step::Tmp)?);
-            &*made
+            made = ManuallyDrop::new(mount);
+            (&*made, image)
         }
     };
     if let Some((tree, group)) = blueprint.group {
@@ -232,8 +240,9 @@ fn build(blueprint: &Blueprint<'_>) -> Result<OwnedFd, Failure> {
         listener.as_fd(),
     ];
     keep.extend(blueprint.user_namespace);
+    keep.extend(image.iter().flat_map(Image::parts));
     close_all_except(&keep).at(Step::Close)?;
-    Ok(listener)
+    Ok((listener, image))
 }
 
 /// Where the platform itself runs with a higher score already, that one stays: lowering it takes a privilege.

@@ -12,7 +12,7 @@ use crate::protocol::Step;
 /// Pid 1 to the warden.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum BuildReport {
-    /// The sandbox stands; its listener comes along.
+    /// The sandbox stands; its listener comes along, then what its /tmp is where it has made that itself.
     Ready,
     /// It has what belongs to the function, and pid 1 has no rights any more.
     Assigned,

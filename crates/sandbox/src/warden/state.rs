@@ -26,7 +26,7 @@ use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, kill_process};
 use super::SANDBOXES;
 use super::folders::Folders;
 use super::groups::Groups;
-use super::scratch::Scratch;
+use super::scratch::{Image, Scratch};
 use super::slots::{Slot, Slots};
 use super::stage::Stage;
 use crate::cgroup::Limits;
@@ -101,6 +101,8 @@ struct Sandbox {
     slot: Option<Slot>,
     group: String,
     limits: Limits,
+    /// Its /tmp, until its pid 1 is reaped, where another sandbox may have that afterwards.
+    tmp: Option<Image>,
     phase: Phase,
 }
 
@@ -422,6 +424,10 @@ impl State {
         sandbox.pid = None;
         if let Some(slot) = sandbox.slot.take() {
             self.parts.slots.give_back(slot);
+        }
+        // With pid 1 all processes of the sandbox have ended, and nobody else has had it.
+        if let (Some(image), Some(scratch)) = (sandbox.tmp.take(), &mut self.parts.scratch) {
+            scratch.take_back(image);
         }
         match sandbox.phase {
             Phase::Ending { .. } => self.finish(id),

@@ -11,6 +11,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use super::super::networks::Network;
+use super::super::scratch::Image;
 use super::super::slots::Slot;
 use super::super::{SANDBOXES, scratch};
 use super::{Phase, Sandbox, State};
@@ -122,13 +123,14 @@ impl State {
             }
         };
         match self.copy_into(prepare, &slot, &group) {
-            Ok((pid, building)) => {
+            Ok((pid, building, tmp)) => {
                 self.by_pid.insert(pid, prepare.id);
                 let sandbox = Sandbox {
                     pid: Some(pid),
                     slot: Some(slot),
                     group,
                     limits,
+                    tmp,
                     phase: Phase::Building(building),
                 };
                 self.sandboxes.insert(prepare.id, sandbox);
@@ -153,16 +155,25 @@ impl State {
     }
 
     /// Makes the descriptors and the process of a sandbox.
-    fn copy_into(&mut self, prepare: &Prepare, slot: &Slot, group: &str) -> Result<(Pid, Building), Refusal> {
+    fn copy_into(
+        &mut self,
+        prepare: &Prepare,
+        slot: &Slot,
+        group: &str,
+    ) -> Result<(Pid, Building, Option<Image>), Refusal> {
         let ready = self.parts.scratch.as_mut().map(|scratch| scratch.take_ready(slot.uid));
         let ready = ready.transpose().map_err(at(Step::Tmp))?;
         let parts = &self.parts;
-        let made = match (ready.flatten(), &parts.scratch) {
+        let (made, image) = match (ready.flatten(), &parts.scratch) {
+            (Some(image), _) => match image.copy() {
+                Some(mount) => (Some(mount), Some(image)),
+                None => (Some(image.into_mount()), None),
+            },
+            (None, Some(_)) => (None, None),
             (None, None) => {
                 let tmp = scratch::in_memory(*EPHEMERAL_STORAGE_MB.start(), slot.uid);
-                Some(tmp.map_err(at(Step::Tmp))?)
+                (Some(tmp.map_err(at(Step::Tmp))?), None)
             }
-            (ready, _) => ready,
         };
         let tmp = match (&made, &parts.scratch) {
             (None, Some(scratch)) => Tmp::Make(scratch),
@@ -224,6 +235,7 @@ impl State {
                 runtime: prepare.runtime,
                 deadline: Instant::now() + BUILD,
             },
+            image,
         ))
     }
 
@@ -254,14 +266,18 @@ impl State {
     }
 
     /// Pid 1 waits: the server is told, or the zygote asked.
-    fn stands(&mut self, id: EnvironmentId, listener: Vec<OwnedFd>) -> Result<Answer, Refusal> {
+    fn stands(&mut self, id: EnvironmentId, descriptors: Vec<OwnedFd>) -> Result<Answer, Refusal> {
         let Some(sandbox) = self.sandboxes.get_mut(&id) else {
             return Ok(None);
         };
         let (Phase::Building(building), Some(pid)) = (&mut sandbox.phase, sandbox.pid) else {
             return Err(Refusal::died("it said so twice"));
         };
-        building.ends.extend(listener);
+        let mut descriptors = descriptors.into_iter();
+        building.ends.extend(descriptors.next());
+        if let (Some(mount), Some(file)) = (descriptors.next(), descriptors.next()) {
+            sandbox.tmp = Some(Image::given(mount, file).map_err(at(Step::Tmp))?);
+        }
         let Some((control, output)) = building.seat.take() else {
             return self.prepared(id);
         };

@@ -11,6 +11,7 @@ pub(super) const CASES: &[Case] = cases![
     tmp_has_another_size,
     what_is_in_tmp_is_not_memory,
     tmp_is_new_and_the_guests_own,
+    what_was_done_to_a_tmp_is_in_no_other,
     many_use_their_tmp_at_once,
     a_full_tmp_ends_quickly,
 ];
@@ -101,6 +102,39 @@ os.chmod('/tmp/mine', 0o4755)";
             server.output_of(script).await,
             format!("[] True True 0o40700\n{kind} True True\nFalse\n")
         );
+    }
+}
+
+/// The next sandbox may have the file system of one that has left no trace in it: after each of these it must look new.
+async fn what_was_done_to_a_tmp_is_in_no_other(server: Server) {
+    if server.tmp != TmpPlace::Disk {
+        return;
+    }
+    let look = "import os
+s, v = os.stat('/tmp'), os.statvfs('/tmp')
+print(oct(s.st_mode), s.st_size, s.st_nlink, s.st_blocks, s.st_mtime_ns, v.f_bfree, v.f_ffree, v.f_files)
+print(os.listxattr('/tmp'), os.listdir('/tmp'))";
+    let new = server.output_of(look).await;
+    for deed in [
+        "pass",
+        "open('/tmp/mine', 'w').write('x')",
+        "open('/tmp/mine', 'w').write('x'); os.unlink('/tmp/mine')",
+        "os.mkdir('/tmp/mine'); os.rmdir('/tmp/mine')",
+        "os.symlink('/', '/tmp/mine'); os.rename('/tmp/mine', '/tmp/yours')",
+        "os.chmod('/tmp', 0o711)",
+        "os.chmod('/tmp', 0o711); os.chmod('/tmp', 0o700)",
+        "os.utime('/tmp', (1, 1))",
+        "os.setxattr('/tmp', 'user.mine', b'x')",
+        "[open('/tmp/%d' % n, 'w').close() for n in range(400)]; [os.unlink('/tmp/%d' % n) for n in range(400)]",
+        "os.write(os.open('/tmp', os.O_TMPFILE | os.O_RDWR), bytes(4 << 20)); os.sync()",
+    ] {
+        let script = format!("import os\ntry: {deed}\nexcept OSError as error: print(error.errno)");
+        let said = server.output_of(&script).await;
+        assert!(
+            said.is_empty() || deed.contains("xattr") || deed.contains("sync"),
+            "{deed}: {said}"
+        );
+        assert_eq!(server.output_of(look).await, new, "after {deed}");
     }
 }
 
