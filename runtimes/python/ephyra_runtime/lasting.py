@@ -18,6 +18,9 @@ _KINDS = {
     types.WrapperDescriptorType,
 }  # fmt: skip
 
+# Of a class that was made at run time (Py_TPFLAGS_HEAPTYPE).
+_HEAP_TYPE = 1 << 9
+
 
 def _is_known():
     """Whether this interpreter counts as is assumed here: from 3.12 to 3.14, in the first four bytes of an object."""
@@ -33,6 +36,13 @@ def _is_known():
     return count(id(probe)).value == before + 1 and another is probe and count(id(None)).value >= 3 << 30
 
 
+def _is_plain(kind):
+    """Whether it is a class written in Python that does nothing at the end of its instances."""
+    if not kind.__flags__ & _HEAP_TYPE or hasattr(kind, "__del__"):
+        return False
+    return all(base is object or base.__flags__ & _HEAP_TYPE for base in kind.__mro__)
+
+
 def make_immortal():
     """All that can be reached from what the collector knows; how many objects that were. 0 where it is not possible."""
     if not _is_known():
@@ -45,7 +55,7 @@ def make_immortal():
         front = gc.get_referents(*fresh.values()) if fresh else []
     made = 0
     for number, thing in seen.items():
-        if type(thing) in _KINDS or isinstance(thing, type):
+        if type(thing) in _KINDS or isinstance(thing, type) or _is_plain(type(thing)):
             count(number).value = immortal
             made += 1
     return made

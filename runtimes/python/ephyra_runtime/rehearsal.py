@@ -6,14 +6,13 @@ Nothing of a rehearsal stays but that.
 """
 
 import _socket
-import gc
+import ctypes
 import json
 import logging
 import os
-import random
 import sys
 
-from ephyra_runtime import logs, loop
+from ephyra_runtime import logs, loop, renew
 
 # After so many rounds nothing of the interpreter's changes any more.
 _ROUNDS = 4
@@ -27,7 +26,13 @@ _POOL = 16 * 1024 if sys.version_info >= (3, 10) else 4 * 1024
 # The most that is filled of one size, in pools: should no row of neighbours ever show that it is full.
 _POOLS = 16
 
-# Kept for ever: see `_fill_holes`.
+# The C library has what is smaller than this from its heap, in steps of as many bytes; each smaller size is tried after
+# the next larger one.
+_HEAP_LARGEST, _HEAP_STEP, _HEAP_LEAST = 96 * 1024, 16, 24
+# The most that is filled of its heap.
+_HEAP_MOST = 4 * 1024 * 1024
+
+# Kept for ever: see `fill_holes`.
 _filling = []
 
 
@@ -44,7 +49,7 @@ def run():
     known = set(sys.modules)
     try:
         for _ in range(_ROUNDS):
-            random.seed()
+            renew.numbers(os.getpid())
             for name in _HANDLERS:
                 _serve(there, name)
     finally:
@@ -53,8 +58,6 @@ def run():
         there.close()
         for name in set(sys.modules) - known:
             del sys.modules[name]
-    gc.collect()
-    _fill_holes()
 
 
 def _serve(there, name):
@@ -87,21 +90,56 @@ def _send(there, kind, body):
     there.send(len(body).to_bytes(4, "little") + bytes((kind, loop._VERSION, 0, 0)) + body)
 
 
-def _fill_holes():
-    """Takes up the room that booting has left between what it keeps.
+def fill_holes():
+    """Takes up the room that booting has left between what it keeps. The last thing before the copying.
 
     What a copy allocates would otherwise come to lie there, in hundreds of pages that it shares with the zygote, of
     which each that it writes to becomes its own.
     """
+    _fill_heap()
     head = sys.getsizeof(b"")
     for size in range(-(-head // _STEP) * _STEP, _LARGEST + 1, _STEP):
         in_a_pool = _POOL // size
         last = row = 0
         for _ in range(in_a_pool * _POOLS):
             block = bytes(size - head)
-            _filling.append(block)
-            row = row + 1 if id(block) == last + size else 0
-            last = id(block)
-            # As many neighbours in a row as a pool has: it was taken for them.
-            if row >= in_a_pool - 2:
+            # As many neighbours in a row as a pool has, and one elsewhere: that was taken for them, and is full.
+            if id(block) == last + size:
+                row += 1
+            elif row >= in_a_pool - 2:
+                # The next pool, which is free again with it.
                 break
+            else:
+                row = 0
+            _filling.append(block)
+            last = id(block)
+        block = None
+
+
+class _HeapState(ctypes.Structure):
+    """`struct mallinfo2`; the last member is how much is free at the heap's end."""
+
+    _fields_ = tuple((name, ctypes.c_size_t) for name in "abcdefghi") + (("at_the_end", ctypes.c_size_t),)
+
+
+def _fill_heap():
+    """The same for what is too large for the interpreter's own allocator. Only where the C library is glibc (2.33)."""
+    libc = ctypes.PyDLL(None)
+    try:
+        state, malloc, free, sbrk = libc.mallinfo2, libc.malloc, libc.free, libc.sbrk
+    except AttributeError:
+        return
+    state.restype, malloc.restype, sbrk.restype = _HeapState, ctypes.c_void_p, ctypes.c_void_p
+    malloc.argtypes, free.argtypes, sbrk.argtypes = (ctypes.c_size_t,), (ctypes.c_void_p,), (ctypes.c_ssize_t,)
+    end = sbrk(0) - state().at_the_end
+    size, taken = _HEAP_LARGEST, 0
+    while size >= _HEAP_LEAST and taken < _HEAP_MOST:
+        piece = malloc(size)
+        if not piece:
+            return
+        if piece >= end:
+            # There is no hole for it any more.
+            free(piece)
+            size -= max(_HEAP_STEP, size // 8 // _HEAP_STEP * _HEAP_STEP)
+        else:
+            taken += size

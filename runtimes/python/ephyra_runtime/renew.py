@@ -1,7 +1,4 @@
-"""Makes a copy of the zygote a process like one that has just been started: with randomness and numbers of its own.
-
-`random` is not here: it seeds itself anew in whatever the interpreter has forked.
-"""
+"""Makes a copy of the zygote a process like one that has just been started: with randomness and numbers of its own."""
 
 import os
 import sys
@@ -12,8 +9,32 @@ _BOOTSTRAP = "/var/runtime/bootstrap.py"
 _OWN = tuple("ephyra_runtime." + name for name in ("zygote", "enter", "rehearsal", "renew"))
 
 
+# What these do in a process that was forked takes longer than all else here: see `withhold`.
+_SLOW = {"logging", "random", "threading"}
+# What they have registered for forks.
+_withheld = []
+_register = os.register_at_fork
+
+
+def withhold():
+    """Before anything is imported: keeps what some modules register for forks from being done in copies of this process.
+
+    It is about locks and threads, of which this process has none but its own, and about numbers, which `numbers` makes
+    anew. A copy registers it for its own forks.
+    """
+    os.register_at_fork = _keep
+
+
+def _keep(**functions):
+    if {getattr(function, "__module__", None) for function in functions.values()} <= _SLOW:
+        _withheld.append(functions)
+    else:
+        _register(**functions)
+
+
 def prepare():
-    """Before the copying: what all copies do alike."""
+    """After the imports, before the copying: what all copies do alike."""
+    os.register_at_fork = _register
     sys.argv[:] = [_BOOTSTRAP]
     original = getattr(sys, "orig_argv", None)
     if original is not None:
@@ -26,7 +47,22 @@ def prepare():
 
 def everything(zygote):
     """In a copy of the process with the number `zygote`."""
+    for functions in _withheld:
+        _register(**functions)
+    numbers(zygote)
+
+
+def numbers(zygote):
+    """What is random, or a number of the process or the time."""
     modules = sys.modules
+    random = modules.get("random")
+    if random is not None:
+        random.seed()
+    threading = modules.get("threading")
+    if threading is not None:
+        thread = threading.main_thread()
+        if hasattr(thread, "_set_native_id"):
+            thread._set_native_id()
     tempfile = modules.get("tempfile")
     if tempfile is not None:
         tempfile._name_sequence = None

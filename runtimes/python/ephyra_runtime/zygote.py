@@ -16,7 +16,12 @@ import signal
 import struct
 import sys
 
-from ephyra_runtime import enter, faults, lasting, loop, rehearsal, renew  # noqa: F401 - some are for the copies alone
+from ephyra_runtime import renew
+
+renew.withhold()
+
+# Some are for the copies alone.
+from ephyra_runtime import enter, faults, lasting, loop, rehearsal  # noqa: E402, F401
 
 _CONTROL = 3
 _BOOTSTRAP = "/var/runtime/bootstrap.py"
@@ -164,6 +169,7 @@ def main():
     lasting.make_immortal()
     del sys.modules[lasting.__name__]
     gc.freeze()
+    rehearsal.fill_holes()
     control.send(_READY)
     zygote.serve()
     serve()
