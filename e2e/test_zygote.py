@@ -16,6 +16,28 @@ drawn = [random.random(), str(uuid.uuid4()), str(uuid.uuid1()), ssl.RAND_bytes(1
 def handler(event, context):
     return {"drawn": drawn, "environ": dict(os.environ), "fds": sorted(os.listdir("/proc/self/fd"))}
 '''
+# What modules do in forked processes is left out in the zygote's copies, and not in what these fork.
+FORK = '''
+import json, logging, os, random, signal, threading
+def look():
+    return [random.random(), threading.main_thread().native_id == threading.get_native_id(), threading.active_count()]
+def handler(event, context):
+    taken, done = threading.Event(), threading.Event()
+    def hold():
+        with logging.getLogger().handlers[0].lock:
+            taken.set(), done.wait()
+    thread = threading.Thread(target=hold)
+    thread.start(), taken.wait()
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        signal.alarm(20)
+        logging.getLogger().warning("what the other thread holds is free here")
+        os.write(writer, json.dumps(look()).encode())
+        os._exit(0)
+    done.set(), thread.join()
+    return {"status": os.waitpid(pid, 0)[1], "child": json.loads(os.read(reader, 1000)), "parent": look()}
+'''
 STAY = '''
 import os
 def handler(event, context):
@@ -98,6 +120,16 @@ def test_forks_share_nothing_that_is_drawn(own_server):
     assert len({answer["environ"]["AWS_SECRET_ACCESS_KEY"] for answer in answers}) == 3
     # The fourth is the folder that is being read.
     assert all(answer["fds"] == ["0", "1", "2", "3", "4"] for answer in answers)
+
+
+@pytest.mark.parametrize("environment", [{}, EXECUTED])
+def test_a_function_forks_as_ever(own_server, environment):
+    server = own_server()
+    for runtime in [name for name in server.runtimes() if name.startswith("python")]:
+        answer = server.invoke(server.create(FORK, runtime=runtime, Timeout=60, Environment=environment))
+        assert answer["status"] == 0, runtime
+        (child, _, threads), (parent, *of_the_parent) = answer["child"], answer["parent"]
+        assert child != parent and threads == 1 and of_the_parent == [True, 1], runtime
 
 
 def test_a_fork_is_held_as_what_is_executed(own_server):
