@@ -39,12 +39,13 @@ pub struct Options {
     /// An invocation waits so long for an environment that is in use, before another is started for it, when its
     /// function's runs are so short that one comes free within this time: sooner than a start would end. Zero: never.
     pub patience: Duration,
-    /// Runs at once of all functions whose runs are short and compute, and twice as many of one that is alone: more than
+    /// Runs at once of all functions whose runs are short and compute, and thrice as many of one that is alone: more than
     /// the processors can make progress with only push each other out of the caches. A function of which nothing runs
     /// never waits for it. Zero: no limit.
     pub turns: u32,
-    /// A run that goes on for longer than this is no longer counted among those, and if that happens often its function
-    /// is not limited for a while: it may wait for something, and others could compute meanwhile.
+    /// A run that goes on for longer than this is no longer counted among those: it may wait for something, and others
+    /// could compute meanwhile. If that happens often, its function is given more turns, and in the end is not limited
+    /// for a while, as long as its runs do not become slower by it.
     pub turn: Duration,
     /// How long a call stands in line for its turn at most, when there is an idle environment for it.
     pub patience_in_line: Duration,

@@ -43,6 +43,7 @@ impl Scheduler {
         }
         if !self.turns.line.is_empty() {
             self.end_turns(now, effects);
+            self.serve_line(now, effects);
         }
         while let Some((at, revision)) = self.retries.first().copied()
             && at <= now
@@ -61,7 +62,7 @@ impl Scheduler {
             self.retries.first().map(|(at, _)| *at),
         ];
         next.into_iter().flatten().for_each(|at| self.wake_by(at));
-        self.wake_for_turns();
+        self.wake_for_turns(now);
     }
 
     fn look_at(&mut self, slot: Slot, now: Instant, effects: &mut Vec<Effect>) {

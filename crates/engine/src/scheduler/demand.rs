@@ -60,6 +60,10 @@ impl Scheduler {
         if count > 0 {
             count = count.saturating_sub(pool.patient(self.patience_of(pool, now), now));
         }
+        if pool.is_in_line && self.takes_turns(pool, now) && self.is_fresh(pool) {
+            // They wait for their turns, and not for environments.
+            count = 0;
+        }
         if pool.failures >= LAUNCH_TRIES {
             count = count.min(1_u32.saturating_sub(pool.counts.starting));
         }
@@ -78,6 +82,12 @@ impl Scheduler {
             SnapStart::First { since } if pool.kept.templates == 0 => Some(wanted(Purpose::SnapStart, 1, Some(since))),
             _ => None,
         }
+    }
+
+    /// Whether the environment that is used next has not yet used its share of CPU time.
+    fn is_fresh(&self, pool: &Pool) -> bool {
+        let next = pool.next_idle().and_then(|slot| self.environments.get(&slot));
+        next.is_some_and(|environment| !environment.is_spent)
     }
 
     /// What a function wants most: first for the one that waits longest.
@@ -160,7 +170,8 @@ impl Scheduler {
             is_unused: true,
             has_place: true,
             busy_since: now,
-            has_turn: false,
+            turn: None,
+            had_turn: false,
             spent: Duration::ZERO,
             spent_at: now,
             is_spent: false,

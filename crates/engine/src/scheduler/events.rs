@@ -32,6 +32,7 @@ impl Scheduler {
             return Err(Refusal::TooLarge { needs_mb, limit_mb });
         }
         self.admits(revision).map_err(Refusal::Throttled)?;
+        self.turns.note(revision.id, now);
         let waiting = self
             .functions
             .get(&revision.function)

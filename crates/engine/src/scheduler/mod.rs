@@ -446,7 +446,7 @@ impl Scheduler {
     /// How long a call waits for an environment in use before another is started. When there are as many as can have
     /// turns, another one would only stand in line.
     fn patience_of(&self, pool: &Pool, now: Instant) -> Duration {
-        if self.takes_turns(pool, now) && pool.counts.live() as usize >= self.turns_at_once(now) {
+        if self.takes_turns(pool, now) && pool.counts.live() >= self.turns_at_once(now) {
             self.options.patience_in_line
         } else {
             self.options.patience

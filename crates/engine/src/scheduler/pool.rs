@@ -59,8 +59,10 @@ pub(super) struct Environment {
     pub(super) has_place: bool,
     /// Since when the invocation that has it has it.
     pub(super) busy_since: Instant,
-    /// It is in its turn.
-    pub(super) has_turn: bool,
+    /// It is in its turn, and its function has as many turns as any other.
+    pub(super) turn: Option<bool>,
+    /// What runs in it began with a turn.
+    pub(super) had_turn: bool,
     /// The CPU time that it has used beyond its share of the time, and when that was worked out.
     pub(super) spent: Duration,
     pub(super) spent_at: Instant,

@@ -34,6 +34,12 @@ fn warm(world: &mut World, name: &str, count: usize) -> Arc<Revision> {
     function
 }
 
+/// Has somebody else called as well, so that nobody is alone for ten seconds.
+fn with_company(world: &mut World) {
+    let others = [warm(world, "other", 1), warm(world, "another", 1)];
+    acquaint(world, &[&others[0], &others[1]]);
+}
+
 /// Has each of these called, so that none is alone.
 fn acquaint(world: &mut World, functions: &[&Arc<Revision>]) {
     for function in functions {
@@ -67,22 +73,29 @@ fn short_runs_take_turns_and_what_has_answered_takes_the_next() {
 }
 
 #[test]
-fn a_function_that_is_alone_has_twice_as_many_turns_until_another_is_called() {
+fn a_function_that_is_alone_has_thrice_as_many_turns_until_another_is_called() {
     let mut world = two_turns();
     let (storm, quiet) = (warm(&mut world, "storm", 8), warm(&mut world, "quiet", 1));
+    world.idle(Duration::from_secs(10));
     for _ in 0..8 {
         world.request(&storm).unwrap();
     }
-    assert_eq!(world.busy.len(), 4);
+    assert_eq!(world.busy.len(), 6);
     assert!(runs(&world.request(&quiet).unwrap()));
-    for _ in 0..2 {
+    for _ in 0..4 {
         world.release(busy_of(&world, &storm)[0], true);
     }
     world.release(busy_of(&world, &quiet)[0], true);
     assert_eq!(busy_of(&world, &storm).len(), 2);
-    // Nobody else came for a second.
-    world.pass(Duration::from_millis(1001));
-    assert!(busy_of(&world, &storm).len() > 2);
+    world.come_to_rest();
+    world.idle(Duration::from_millis(9_999));
+    for _ in 0..8 {
+        world.request(&storm).unwrap();
+    }
+    assert_eq!(busy_of(&world, &storm).len(), 2);
+    // Nobody else came for ten seconds.
+    world.pass(MS);
+    assert_eq!(busy_of(&world, &storm).len(), 6);
     world.come_to_rest();
 }
 
@@ -117,28 +130,80 @@ fn a_function_of_which_nothing_runs_waits_for_no_storm_and_then_has_its_share() 
     assert_eq!(busy_of(&world, &storm).len(), 2);
 }
 
+/// Has 20 clients call a function for so long, one call after the other each; a run takes what `took` says of so many
+/// that run at once, and computes for a tenth of it.
+fn storm(world: &mut World, function: &Arc<Revision>, time: Duration, took: impl Fn(usize) -> Duration) -> usize {
+    let mut done = 0;
+    let end = world.now + time;
+    while world.now < end {
+        for _ in busy_of(world, function).len() + world.waiting.len()..20 {
+            world.request(function).unwrap();
+        }
+        world.pass(MS / 10);
+        let busy = busy_of(world, function);
+        let all = took(busy.len());
+        for slot in busy {
+            if world.scheduler.environments[&slot].busy_since + all <= world.now {
+                world.release_after(slot, Some(all / 10));
+                done += 1;
+            }
+        }
+    }
+    done
+}
+
 #[test]
-fn runs_that_outlast_their_turns_hold_nobody_up_and_soon_take_none() {
+fn runs_that_wait_are_more_and_more_at_once_and_soon_take_no_turns() {
+    let mut world = two_turns();
+    let function = warm(&mut world, "waits", 20);
+    with_company(&mut world);
+    let waits = |_: usize| Duration::from_micros(1500);
+    let slow = storm(&mut world, &function, 10 * MS, waits);
+    assert!(slow <= 16, "{slow} in 10 ms are more than two at once");
+    storm(&mut world, &function, 200 * MS, waits);
+    let fast = storm(&mut world, &function, 10 * MS, waits);
+    assert!(fast >= 100, "{fast} in 10 ms are not all at once");
+    world.come_to_rest();
+    // What has become short takes turns again in time.
+    world.pass(300 * MS);
+    with_company(&mut world);
+    for _ in 0..40 {
+        world.request(&function).unwrap();
+    }
+    assert_eq!(busy_of(&world, &function).len(), 2);
+    world.come_to_rest();
+}
+
+#[test]
+fn runs_that_wait_for_a_processor_are_not_let_loose() {
+    let mut world = two_turns();
+    let function = warm(&mut world, "a", 40);
+    with_company(&mut world);
+    // The machine is full of something else, and the more run, the longer it takes.
+    let full = |at_once: usize| MS * u32::try_from(at_once).unwrap() * 3 / 5;
+    let mut wide = 0;
+    for _ in 0..1000 {
+        storm(&mut world, &function, MS, full);
+        wide += usize::from(busy_of(&world, &function).len() > 2);
+    }
+    // More are tried, and not again and again.
+    assert!((1..100).contains(&wide), "more than two at once in {wide} of 1000 ms");
+    world.come_to_rest();
+}
+
+#[test]
+fn runs_that_outlast_their_turns_hold_nobody_up() {
     let mut world = two_turns();
     let function = warm(&mut world, "sleeps", 40);
+    with_company(&mut world);
     for _ in 0..40 {
         world.request(&function).unwrap();
     }
-    for _ in 0..10 {
+    assert_eq!(busy_of(&world, &function).len(), 2);
+    for _ in 0..20 {
         world.pass(MS);
     }
-    assert_eq!((world.busy.len(), world.waiting.len()), (40, 0), "all run after 10 ms");
-    // The next ones need no turn at all.
-    world.come_to_rest();
-    assert!((0..40).all(|_| runs(&world.request(&function).unwrap())));
-    world.come_to_rest();
-    // After a while it is tried again, and one that has become short takes turns again.
-    world.pass(300 * MS);
-    world.come_to_rest();
-    for _ in 0..40 {
-        world.request(&function).unwrap();
-    }
-    assert_eq!(world.busy.len(), 4);
+    assert_eq!((world.busy.len(), world.waiting.len()), (40, 0), "all run after 20 ms");
     world.come_to_rest();
 }
 
@@ -147,15 +212,16 @@ fn nobody_stands_in_line_for_longer_than_is_said() {
     let mut world = two_turns();
     world.scheduler.options.turn = 1000 * MS;
     let function = warm(&mut world, "a", 8);
-    for _ in 0..6 {
+    with_company(&mut world);
+    for _ in 0..4 {
         world.request(&function).unwrap();
     }
     world.pass(7 * MS);
     world.request(&function).unwrap();
     world.pass(12 * MS);
-    assert_eq!((world.busy.len(), world.waiting.len()), (4, 3));
+    assert_eq!((world.busy.len(), world.waiting.len()), (2, 3));
     world.pass(MS);
-    assert_eq!((world.busy.len(), world.waiting.len()), (6, 1));
+    assert_eq!((world.busy.len(), world.waiting.len()), (4, 1));
     world.pass(7 * MS);
     assert!(world.waiting.is_empty());
     world.come_to_rest();
@@ -189,4 +255,21 @@ fn an_environment_that_has_used_its_share_comes_after_the_others() {
         panic!("two are idle")
     };
     assert_eq!(lease.slot, slots[1], "the one used last");
+}
+
+#[test]
+fn nobody_is_started_while_there_are_idle_ones_that_wait_for_their_turns() {
+    let mut world = two_turns();
+    world.scheduler.options.turn = 1000 * MS;
+    let function = warm(&mut world, "a", 4);
+    with_company(&mut world);
+    for _ in 0..40 {
+        world.request(&function).unwrap();
+    }
+    world.pass(19 * MS);
+    assert_eq!((busy_of(&world, &function).len(), world.starting.len()), (2, 0));
+    // They have waited for long enough, and now there are none.
+    world.pass(MS);
+    assert!(!world.starting.is_empty());
+    world.come_to_rest();
 }

@@ -352,7 +352,7 @@ impl World {
             .count();
         assert_eq!(listed, usize::from(is_in_line));
         let slots = scheduler.environments.iter();
-        let held = slots.filter(|(_, one)| one.has_turn);
+        let held = slots.filter(|(_, one)| one.turn.is_some());
         let own = |one: &pool::Environment| scheduler.pools[&one.revision].revision.function == pool.revision.function;
         assert_eq!(held.filter(|(_, one)| own(one)).count(), function.turns as usize);
         if !is_in_line {
@@ -363,7 +363,7 @@ impl World {
             "a function that takes no turns waits for one"
         );
         assert!(function.turns > 0, "a function of which nothing runs stands in line");
-        assert!(scheduler.turns.held() >= options.turns as usize, "a turn is free");
+        assert!(!scheduler.has_turn(pool, self.now), "a turn is free");
         let longest = pool
             .waiters
             .front()
@@ -377,7 +377,7 @@ impl World {
             longest.is_some_and(|until| wake <= until),
             "nobody looks when patience is over"
         );
-        let first = scheduler.environments.values().filter(|one| one.has_turn);
+        let first = scheduler.environments.values().filter(|one| one.turn.is_some());
         let first = first.map(|one| one.busy_since + options.turn).min();
         assert!(first.is_some_and(|at| wake <= at), "nobody looks when a turn is over");
     }
