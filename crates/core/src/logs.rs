@@ -4,6 +4,11 @@
 pub trait LogSink: Send + Sync + 'static {
     /// Opens a stream of a group for appending; cheap until the first line.
     fn open(&self, group: &str, stream: &str) -> Box<dyn LogStream>;
+
+    /// Makes ready what a group's first stream would have to wait for. Blocks.
+    fn foresee(&self, group: &str) {
+        let _nothing = group;
+    }
 }
 
 /// One log stream: the lines of one environment, in order.

@@ -26,7 +26,7 @@ pub use follow::{Followed, Follower};
 use follow::Followers;
 use segment::Segment;
 use sweeper::Sweeper;
-use writer::Writer;
+use writer::{Writer, make_group};
 
 /// The file in a group's folder that holds its name, when the folder's own name cannot.
 const NAME_FILE: &str = "name";
@@ -217,6 +217,14 @@ impl LogStore {
 impl LogSink for LogStore {
     fn open(&self, group: &str, stream: &str) -> Box<dyn LogStream> {
         Box::new(Writer::new(Arc::clone(&self.inner), group, stream))
+    }
+
+    fn foresee(&self, group: &str) {
+        let _not_between_these = self.inner.flushing.read();
+        if let Err(error) = make_group(&self.inner.group_dir(group), group) {
+            // Whoever writes finds the same, and counts it.
+            tracing::debug!(group, %error, "a log group could not be made ahead");
+        }
     }
 }
 

@@ -87,6 +87,20 @@ async fn nothing_is_opened_before_the_first_flush_and_a_drop_flushes() {
 }
 
 #[tokio::test]
+async fn what_is_foreseen_is_empty_and_written_to_as_ever() {
+    let House { store, .. } = &open(LogOptions::default());
+    for group in [GROUP.to_owned(), "long".repeat(200)] {
+        store.foresee(&group);
+        store.foresee(&group);
+        assert!(store.tail(&group, 0, 10).await.unwrap().is_empty());
+        write(store, &group, STREAM, &[(1, "one")]);
+        assert_eq!(texts(&store.tail(&group, 0, 10).await.unwrap()), ["one"]);
+    }
+    assert_eq!(store.groups().await.unwrap().len(), 2);
+    assert_eq!(store.failures(), 0);
+}
+
+#[tokio::test]
 async fn hostile_names_stay_in_their_folder() {
     let House { store, dir } = &open(LogOptions::default());
     let long = "g".repeat(512);

@@ -112,7 +112,7 @@ impl Writer {
 }
 
 /// Makes a group's folder, with its name in it when the folder's own name is too short for it.
-fn make_group(dir: &std::path::Path, group: &str) -> io::Result<()> {
+pub(super) fn make_group(dir: &std::path::Path, group: &str) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
     let is_shortened = dir
         .file_name()
