@@ -393,6 +393,8 @@ impl Lambda {
             inner.ledger.update_function(&function).await?;
         }
         inner.cache.forget(name.as_str());
+        // Its first call need not read what it means. Why that cannot run, if so, is told to who calls it.
+        let _missed = inner.meaning(name.as_str(), None).await;
         Ok(())
     }
 
