@@ -274,6 +274,7 @@ def test_failures_are_told_as_lambda_tells_them(platform, wasm):
         (wasm("needy"), None, "Runtime.OutOfMemory", "signal: killed"),
         (wasm("rust-http"), http_event("/silent"), "Runtime.NoAnswer", "without an answer"),
         (wasm("rust-http"), http_event("/panic"), "Trap.UnreachableCodeReached", "wasm trap"),
+        (wasm("rust-http"), http_event("/twice"), "Trap.Host", "unknown handle index"),
     ]:
         result = platform.error_of(name, event)
         assert result.payload["errorType"] == kind, (event, result.payload)
@@ -281,12 +282,12 @@ def test_failures_are_told_as_lambda_tells_them(platform, wasm):
         assert f"Status: error\tError Type: {kind}" in result.log, result.log
     trace = platform.error_of(wasm("trap")).payload["stackTrace"]
     assert len(trace) == 3, trace
-    # Twice is not an error: what was written is the answer.
+    # To write twice is no error: what was written is the answer.
     assert platform.call(wasm("twice")).raw == b"1\n1\n"
     assert platform.invoke(command, "echo 1") == 1
 
 
-@pytest.mark.parametrize("module", ["spin", "start", "hog", "flood", "storm", "sleeper"])
+@pytest.mark.parametrize("module", ["spin", "start", "hog", "fill", "flood", "storm", "sleeper"])
 def test_what_does_not_end_is_ended_and_nobody_notices(platform, wasm, module):
     """Four at once, each with its time; another function's calls go on."""
     other = wasm("rust-module")
@@ -312,6 +313,16 @@ def test_a_spinning_component_is_ended_too(platform, wasm):
     ]:
         with unharmed(platform, other, "echo 7", 7):
             assert platform.error_of(name, event).payload["errorType"] == "Sandbox.Timedout"
+
+
+def test_who_answers_too_late_has_not_answered(platform, wasm):
+    other = wasm("rust-component")
+    name = wasm("rust-http", Timeout=1)
+    with unharmed(platform, other, "echo 7", 7):
+        result = platform.error_of(name, http_event("/late"))
+    assert result.payload["errorType"] == "Sandbox.Timedout", result.payload
+    # Nothing of it comes with the next.
+    assert json.loads(platform.invoke(name, http_event("/soon"))["body"])["path"] == "/soon"
 
 
 def test_a_function_has_its_share_of_a_processor(platform, wasm):

@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 /// The version of wasmtime that compiles and runs; has to be that of the dependency, which a test compares.
 pub const WASMTIME_VERSION: &str = "48.0.8";
 /// Changes whenever the engine's settings do: what was compiled with others cannot be used.
-const SETTINGS: u32 = 1;
+const SETTINGS: u32 = 2;
 /// How the name of a file begins that is not whole.
 const UNFINISHED: &str = ".new-";
 
@@ -124,7 +124,13 @@ impl Store {
 
     /// Whether it is there, and so whole.
     pub fn has(&self, artefact: Artefact) -> bool {
-        self.folder.join(artefact.to_string()).is_file()
+        self.bytes(artefact).is_some()
+    }
+
+    /// The size of its file in bytes, when it is there.
+    pub fn bytes(&self, artefact: Artefact) -> Option<u64> {
+        let metadata = fs::metadata(self.folder.join(artefact.to_string())).ok()?;
+        metadata.is_file().then_some(metadata.len())
     }
 
     /// Whether there is any. Blocks.

@@ -19,6 +19,7 @@ mod environment;
 #[cfg(feature = "host")]
 pub mod event;
 mod failure;
+mod foreseen;
 pub mod frame;
 #[cfg(feature = "host")]
 pub mod host;

@@ -3,20 +3,21 @@
 //! The host is not trusted: whatever it says that does not fit ends it, and with it all of its calls.
 
 use std::collections::HashMap;
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use ephyra_core::environment::LaunchError;
 use parking_lot::Mutex;
-use tokio::net::UnixStream;
+use tokio::io::AsyncReadExt as _;
+use tokio::net::unix::pipe;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use crate::artefact::Artefact;
+use crate::foreseen::Foreseen;
 use crate::frame;
 use crate::message::{CREDIT, Call, CallHead, Flow, FromHost, PIECE, ToHost, VERSION};
-use crate::outbox::Outbox;
+use crate::outbox::{Outbox, halves};
 use crate::start::Started;
 
 /// How long a host may take to say that it is there.
@@ -44,13 +45,18 @@ struct Table {
     next_call: u32,
     modules: HashMap<Artefact, Registered>,
     next_module: u32,
+    /// Modules that were registered before they were called.
+    foreseen: Foreseen,
     /// Counts calls: when a module was last called.
     clock: u64,
 }
 
 struct Registered {
     module: u32,
+    /// When it was last called, or foreseen.
     called: u64,
+    /// Whether it has only been foreseen.
+    is_unused: bool,
 }
 
 struct Entry {
@@ -76,12 +82,9 @@ impl Link {
     pub(crate) async fn open(started: Started, patience: Duration) -> Result<Arc<Self>, LaunchError> {
         let failed = |what: String| LaunchError::Sandbox(format!("the WebAssembly host could not be started: {what}"));
         let Started { socket, process } = started;
-        let socket = socket
-            .set_nonblocking(true)
-            .and_then(|()| UnixStream::from_std(socket))
-            .map_err(|error| failed(error.to_string()))?;
-        let socket = Arc::new(socket);
-        let mut reader = Reader::new(Arc::clone(&socket));
+        let (socket, outbox) = halves(socket).map_err(|error| failed(error.to_string()))?;
+        let buffer = BytesMut::new();
+        let mut reader = Reader { socket, buffer };
         match tokio::time::timeout(GREETING, reader.next()).await {
             Ok(Ok(FromHost::Hello { version: VERSION })) => {}
             Ok(Ok(_)) => return Err(failed("it speaks another version".to_owned())),
@@ -93,7 +96,7 @@ impl Link {
             ..Table::default()
         };
         let link = Arc::new(Self {
-            outbox: Outbox::new(socket),
+            outbox,
             table: Mutex::new(table),
             patience,
         });
@@ -124,7 +127,7 @@ impl Link {
         let (sender, receiver) = mpsc::unbounded_channel();
         let mut table = self.table.lock();
         table.process.as_ref()?;
-        head.module = self.module(&mut table, artefact);
+        head.module = self.module(&mut table, artefact, false);
         let call = table.next_call;
         table.next_call = call.wrapping_add(1);
         let entry = Entry {
@@ -153,12 +156,31 @@ impl Link {
         }
     }
 
+    /// Has a module mapped ahead of its first call, and forgets others that were foreseen before and not called. `bytes`
+    /// is the size of its file.
+    pub(crate) fn foresee(&self, artefact: Artefact, bytes: u64) {
+        let mut table = self.table.lock();
+        if table.process.is_none() || table.modules.contains_key(&artefact) {
+            return;
+        }
+        let module = self.module(&mut table, artefact, true);
+        self.outbox.push(ToHost::Map { module }.encode()).unwrap_or_default();
+        for gone in table.foreseen.add(artefact, bytes) {
+            if table.modules.get(&gone).is_some_and(|known| known.is_unused) {
+                self.unregister(&mut table, gone);
+            }
+        }
+        drop(table);
+        self.outbox.flush();
+    }
+
     /// The number of a module, which is registered if it was not.
-    fn module(&self, table: &mut Table, artefact: Artefact) -> u32 {
+    fn module(&self, table: &mut Table, artefact: Artefact, is_unused: bool) -> u32 {
         table.clock += 1;
         let called = table.clock;
         if let Some(known) = table.modules.get_mut(&artefact) {
             known.called = called;
+            known.is_unused &= is_unused;
             return known.module;
         }
         if table.modules.len() >= MODULES {
@@ -174,7 +196,12 @@ impl Link {
         }
         let module = table.next_module;
         table.next_module = module.wrapping_add(1);
-        table.modules.insert(artefact, Registered { module, called });
+        let registered = Registered {
+            module,
+            called,
+            is_unused,
+        };
+        table.modules.insert(artefact, registered);
         // Under the lock, so that no call goes before it.
         self.outbox
             .push(ToHost::Load { module, artefact }.encode())
@@ -300,16 +327,11 @@ impl Drop for Conversation {
 }
 
 struct Reader {
-    socket: Arc<UnixStream>,
+    socket: pipe::Receiver,
     buffer: BytesMut,
 }
 
 impl Reader {
-    fn new(socket: Arc<UnixStream>) -> Self {
-        let buffer = BytesMut::new();
-        Self { socket, buffer }
-    }
-
     /// The next message, or why there is none.
     async fn next(&mut self) -> Result<FromHost, String> {
         loop {
@@ -317,12 +339,9 @@ impl Reader {
                 return FromHost::decode(frame).map_err(|error| error.to_string());
             }
             self.buffer.reserve(READ_BYTES);
-            match self.socket.try_read_buf(&mut self.buffer) {
+            match self.socket.read_buf(&mut self.buffer).await {
                 Ok(0) => return Err("it closed its socket".to_owned()),
                 Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.socket.readable().await.map_err(|error| error.to_string())?;
-                }
                 Err(error) => return Err(error.to_string()),
             }
         }

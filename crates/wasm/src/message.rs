@@ -1,6 +1,7 @@
 //! What the server and a host process say to each other.
 //!
-//! The host begins with [`FromHost::Hello`]. A module is registered by [`ToHost::Load`] and mapped at its first call.
+//! The host begins with [`FromHost::Hello`]. A module is registered by [`ToHost::Load`], and mapped at its first call
+//! or ahead of it by [`ToHost::Map`].
 //! Each [`ToHost::Call`] ends with one [`FromHost::Done`], also when it was cancelled; nothing of a call follows its
 //! `Done`. A call's log and its streamed answer each have a credit, [`CREDIT`] at first, of which a piece of n bytes
 //! takes n + [`PIECE`]; [`ToHost::Credit`] gives back. A host that overdraws has broken the protocol.
@@ -13,7 +14,7 @@ use crate::artefact::Artefact;
 use crate::frame::Frame;
 
 /// This protocol's version, said in [`FromHost::Hello`].
-pub const VERSION: u16 = 1;
+pub const VERSION: u16 = 2;
 /// The credit of a new call for its log, and for its streamed answer, in bytes.
 pub const CREDIT: u32 = 256 * 1024;
 /// What a piece of a log or an answer costs besides its bytes.
@@ -26,6 +27,7 @@ const UNLOAD: u8 = 0x02;
 const CALL: u8 = 0x03;
 const CANCEL: u8 = 0x04;
 const CREDIT_OF: u8 = 0x05;
+const MAP: u8 = 0x06;
 const HELLO: u8 = 0x81;
 const LOG: u8 = 0x82;
 const HEAD: u8 = 0x83;
@@ -108,6 +110,11 @@ pub enum ToHost {
     },
     /// Forgets a module; calls of it that run go on.
     Unload {
+        /// Its number.
+        module: u32,
+    },
+    /// Maps a module, for its first call to find that done.
+    Map {
         /// Its number.
         module: u32,
     },
@@ -292,6 +299,7 @@ impl ToHost {
                 Outgoing::new(LOAD, module, small)
             }
             Self::Unload { module } => Outgoing::new(UNLOAD, module, BytesMut::new()),
+            Self::Map { module } => Outgoing::new(MAP, module, BytesMut::new()),
             Self::Call { call, body } => {
                 let head = encoded(&body.head);
                 let mut small = BytesMut::with_capacity(8 + head.len() + body.setting.len());
@@ -331,6 +339,7 @@ impl ToHost {
                 Ok(Self::Load { module: id, artefact })
             }
             UNLOAD if body.is_empty() => Ok(Self::Unload { module: id }),
+            MAP if body.is_empty() => Ok(Self::Map { module: id }),
             CALL => {
                 let parts = (take_part(&mut body), take_part(&mut body));
                 let (Some(head), Some(setting)) = parts else {
@@ -350,7 +359,7 @@ impl ToHost {
                 }),
                 _ => Err(broken),
             },
-            UNLOAD | CANCEL => Err(broken),
+            UNLOAD | MAP | CANCEL => Err(broken),
             _ => Err(MessageError::Kind(kind)),
         }
     }
@@ -460,6 +469,7 @@ mod tests {
                 ToHost::Load { module, artefact }
             }),
             any::<u32>().prop_map(|module| ToHost::Unload { module }),
+            any::<u32>().prop_map(|module| ToHost::Map { module }),
             (any::<u32>(), head, bytes(), bytes()).prop_map(|(call, head, setting, payload)| ToHost::Call {
                 call,
                 body: Call { head, setting, payload },

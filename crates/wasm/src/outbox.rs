@@ -5,12 +5,13 @@
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
-use std::sync::Arc;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::net::UnixStream;
 
 use bytes::{Buf, Bytes, BytesMut};
 use parking_lot::Mutex;
-use tokio::io::Interest;
-use tokio::net::UnixStream;
+use rustix::net::{SendAncillaryBuffer, SendFlags, sendmsg};
+use tokio::net::unix::pipe;
 use tokio::sync::Notify;
 
 use crate::frame::{self, HEADER_BYTES, TooLong};
@@ -23,14 +24,14 @@ const PIECES: usize = 32;
 
 /// Sends frames, from any thread.
 pub(crate) struct Outbox {
-    socket: Arc<UnixStream>,
+    socket: OwnedFd,
     queue: Mutex<VecDeque<Bytes>>,
     has_more: Notify,
 }
 
 impl Outbox {
     /// An outbox for `socket`; [`Outbox::drive`] has to run beside it.
-    pub(crate) fn new(socket: Arc<UnixStream>) -> Self {
+    fn new(socket: OwnedFd) -> Self {
         Self {
             socket,
             queue: Mutex::default(),
@@ -75,32 +76,52 @@ impl Outbox {
             return;
         }
         // An error shows again, and is told, where the socket is read.
-        drop(write(&mut queue, |pieces| self.socket.try_write_vectored(pieces)));
+        drop(write(&mut queue, |pieces| self.write(pieces)));
         if !queue.is_empty() {
             self.has_more.notify_one();
         }
+    }
+
+    fn write(&self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
+        let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+        let mut nothing = SendAncillaryBuffer::default();
+        sendmsg(&self.socket, pieces, &mut nothing, flags).map_err(io::Error::from)
     }
 
     /// Sends what had no room, until the socket breaks.
     pub(crate) async fn drive(&self) -> io::Error {
         loop {
             self.has_more.notified().await;
-            loop {
-                let written = self.socket.async_io(Interest::WRITABLE, || {
-                    write(&mut self.queue.lock(), |pieces| self.socket.try_write_vectored(pieces))
-                });
-                match written.await {
-                    Ok(true) => break,
-                    Ok(false) => {}
-                    Err(error) => return error,
-                }
+            if let Err(error) = self.send_rest().await {
+                return error;
             }
+        }
+    }
+
+    /// Sends what lies here. The socket is looked at for room only meanwhile: else each message that the other side
+    /// takes would wake this one.
+    async fn send_rest(&self) -> io::Result<()> {
+        let socket = pipe::Sender::from_owned_fd_unchecked(self.socket.try_clone()?)?;
+        loop {
+            match write(&mut self.queue.lock(), |pieces| socket.try_write_vectored(pieces)) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                result => return result,
+            }
+            socket.writable().await?;
         }
     }
 }
 
-/// Writes until the queue is empty (true) or the socket full, which is an error.
-fn write(queue: &mut VecDeque<Bytes>, mut write: impl FnMut(&[IoSlice<'_>]) -> io::Result<usize>) -> io::Result<bool> {
+/// The two halves of a socket. Inside the asynchronous runtime.
+pub(crate) fn halves(socket: UnixStream) -> io::Result<(pipe::Receiver, Outbox)> {
+    socket.set_nonblocking(true)?;
+    let outbox = Outbox::new(socket.as_fd().try_clone_to_owned()?);
+    // Looked at for reading alone, as the end of a pipe is.
+    Ok((pipe::Receiver::from_owned_fd_unchecked(socket.into())?, outbox))
+}
+
+/// Writes until the queue is empty or the socket full, which is an error.
+fn write(queue: &mut VecDeque<Bytes>, mut write: impl FnMut(&[IoSlice<'_>]) -> io::Result<usize>) -> io::Result<()> {
     while !queue.is_empty() {
         let pieces: Vec<IoSlice<'_>> = queue.iter().take(PIECES).map(|piece| IoSlice::new(piece)).collect();
         let mut written = write(&pieces)?;
@@ -116,7 +137,7 @@ fn write(queue: &mut VecDeque<Bytes>, mut write: impl FnMut(&[IoSlice<'_>]) -> i
             queue.pop_front();
         }
     }
-    Ok(true)
+    Ok(())
 }
 
 #[cfg(test)]
@@ -141,7 +162,7 @@ mod tests {
                 found.extend_from_slice(&all[..count]);
                 Ok(count)
             });
-            prop_assert!(result.unwrap());
+            result.unwrap();
             prop_assert_eq!(found, pieces.concat());
         }
     }

@@ -106,7 +106,7 @@ impl Wasm {
     /// asynchronous runtime.
     pub fn warm_up(&self) {
         if !self.shared.store.is_empty() {
-            self.shared.start_ahead();
+            self.shared.ahead(|_| ());
         }
     }
 }
@@ -137,14 +137,23 @@ impl Inner {
         self.host.lock().as_ref().filter(|link| link.is_alive()).cloned()
     }
 
-    fn start_ahead(self: &Arc<Self>) {
-        if self.alive().is_some() {
-            return;
+    /// Has the host map what is to be called for the first time.
+    fn foresee(self: &Arc<Self>, artefact: Artefact) {
+        if let Some(bytes) = self.store.bytes(artefact) {
+            self.ahead(move |link| link.foresee(artefact, bytes));
+        }
+    }
+
+    /// Does something with the host before anybody waits for it; starts it if there is none.
+    fn ahead(self: &Arc<Self>, work: impl FnOnce(&Link) + Send + 'static) {
+        if let Some(link) = self.alive() {
+            return work(&link);
         }
         let shared = Arc::clone(self);
         tokio::spawn(async move {
-            if let Err(error) = shared.start_host().await {
-                tracing::warn!(%error, "the WebAssembly host could not be started ahead");
+            match shared.start_host().await {
+                Ok(link) => work(&link),
+                Err(error) => tracing::warn!(%error, "the WebAssembly host could not be started ahead"),
             }
         });
     }
@@ -213,7 +222,11 @@ impl Prepare for Wasm {
         let shared = Arc::clone(&self.shared);
         Box::pin(async move {
             shared.compiled(&revision).await?;
-            shared.start_ahead();
+            let (logs, group) = (Arc::clone(&shared), revision.logging.group.clone());
+            // That it went wrong shows when something is to be logged.
+            let _made = tokio::task::spawn_blocking(move || logs.logs.foresee(&group)).await;
+            // What was just made is likely to be called next.
+            shared.foresee(Artefact::of(&revision));
             Ok(())
         })
     }

@@ -19,6 +19,7 @@ impl Guest for Answers {
             "/silent" => return,
             "/refused" => status = 418,
             "/panic" => panic!("asked to"),
+            "/late" => std::thread::sleep(std::time::Duration::from_secs(2)),
             "/spin" => loop {
                 std::hint::black_box(&path);
             },
@@ -33,6 +34,7 @@ impl Guest for Answers {
         let response = OutgoingResponse::new(fields);
         response.set_status_code(status).expect("a status");
         let outgoing = response.body().expect("a body");
+        let handle = out.handle();
         ResponseOutparam::set(out, Ok(response));
         let stream = outgoing.write().expect("a stream");
         let parts = if path == "/parts" { 200 } else { 1 };
@@ -44,6 +46,11 @@ impl Guest for Answers {
         drop(stream);
         if path != "/unfinished" {
             OutgoingBody::finish(outgoing, None).expect("the end");
+        }
+        if path == "/twice" {
+            // What was given away is used again, as Rust's types would not let us.
+            let again = unsafe { ResponseOutparam::from_handle(handle) };
+            ResponseOutparam::set(again, Ok(OutgoingResponse::new(Fields::new())));
         }
     }
 }

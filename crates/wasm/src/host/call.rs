@@ -62,7 +62,7 @@ impl Calling {
                     limits: self.limits(),
                 };
                 let mut store = store(engine, guest);
-                store.limiter(|guest| &mut guest.limits);
+                store.limiter_async(|guest| &mut guest.limits);
                 let result = async {
                     let instance = linked.instantiate_async(&mut store).await?;
                     let start = instance.get_typed_func::<(), ()>(&mut store, "_start")?;
@@ -266,7 +266,7 @@ fn store<T: 'static>(engine: &Engine, data: T) -> Store<T> {
 
 fn component_store(engine: &Engine, guest: Guest) -> Store<Guest> {
     let mut store = store(engine, guest);
-    store.limiter(|guest| &mut guest.limits);
+    store.limiter_async(|guest| &mut guest.limits);
     store
 }
 

@@ -55,6 +55,8 @@ pub(crate) fn engine(calls: u32) -> wasmtime::Result<Engine> {
         .wasm_component_model(true)
         // Traces name functions; where in them would double what is kept of each module.
         .generate_address_map(false)
+        // What unwinds by itself, such as a debugger, does not come here; registering that costs at each load.
+        .native_unwind_info(false)
         .wasm_backtrace_max_frames(std::num::NonZeroUsize::new(TRACE_FRAMES));
     Engine::new(&config)
 }

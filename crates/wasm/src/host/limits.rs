@@ -3,7 +3,13 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use wasmtime::ResourceLimiter;
+use tokio::task::yield_now;
+use wasmtime::ResourceLimiterAsync;
+use wasmtime_wasi::async_trait;
+
+/// The linear memory in bytes beyond which a call goes on behind others. A guest is interrupted between operations, and the
+/// longest of them is filling or copying all of its memory: some milliseconds for as much, two seconds for 4 GB.
+pub(crate) const LIGHT: u64 = 32 << 20;
 
 /// What all calls of a host together may have.
 #[derive(Debug)]
@@ -58,29 +64,46 @@ impl Limits {
             is_crowded: false,
         }
     }
-}
 
-impl ResourceLimiter for Limits {
-    fn memory_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
+    /// Whether a memory may grow, which then counts.
+    fn grow(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> bool {
         if maximum.is_some_and(|maximum| desired > maximum) {
-            return Ok(false);
+            return false;
         }
         let used = self.used.saturating_sub(current as u64).saturating_add(desired as u64);
         if used > self.bytes {
             self.is_exhausted = true;
-            return Ok(false);
+            return false;
         }
         // Memories do not shrink.
         if !self.budget.take(used.saturating_sub(self.used)) {
             self.is_crowded = true;
-            return Ok(false);
+            return false;
         }
         self.used = used;
         self.peak.fetch_max(used, Ordering::Relaxed);
-        Ok(true)
+        true
+    }
+}
+
+#[async_trait]
+impl ResourceLimiterAsync for Limits {
+    async fn memory_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        let before = self.used;
+        let may_grow = self.grow(current, desired, maximum);
+        if before <= LIGHT && self.used > LIGHT {
+            // From here on it runs elsewhere: before it can do anything with so much.
+            yield_now().await;
+        }
+        Ok(may_grow)
     }
 
-    fn table_growing(&mut self, _: usize, _: usize, _: Option<usize>) -> wasmtime::Result<bool> {
+    async fn table_growing(&mut self, _: usize, _: usize, _: Option<usize>) -> wasmtime::Result<bool> {
         // The pool bounds each table and how many there are.
         Ok(true)
     }
@@ -94,11 +117,11 @@ mod tests {
     fn memories_share_one_limit() {
         let peak = Arc::new(AtomicU64::new(0));
         let mut limits = Limits::new(100, Arc::new(Budget::new(1000)), Arc::clone(&peak));
-        assert!(limits.memory_growing(0, 60, None).unwrap());
-        assert!(!limits.memory_growing(0, 60, None).unwrap());
+        assert!(limits.grow(0, 60, None));
+        assert!(!limits.grow(0, 60, None));
         assert!(limits.is_exhausted);
-        assert!(limits.memory_growing(60, 90, None).unwrap());
-        assert!(limits.memory_growing(0, 10, None).unwrap());
+        assert!(limits.grow(60, 90, None));
+        assert!(limits.grow(0, 10, None));
         assert_eq!(peak.load(Ordering::Relaxed), 100);
     }
 
@@ -107,12 +130,12 @@ mod tests {
         let budget = Arc::new(Budget::new(100));
         let mut one = Limits::new(80, Arc::clone(&budget), Arc::default());
         let mut two = Limits::new(80, Arc::clone(&budget), Arc::default());
-        assert!(one.memory_growing(0, 60, None).unwrap());
-        assert!(!two.memory_growing(0, 60, None).unwrap());
+        assert!(one.grow(0, 60, None));
+        assert!(!two.grow(0, 60, None));
         assert!(two.is_crowded && !two.is_exhausted);
         drop(one);
-        assert!(two.memory_growing(0, 60, None).unwrap());
-        assert!(!two.memory_growing(60, 90, None).unwrap());
+        assert!(two.grow(0, 60, None));
+        assert!(!two.grow(60, 90, None));
         drop(two);
         assert_eq!(budget.used.load(Ordering::Relaxed), 0);
     }
@@ -120,7 +143,7 @@ mod tests {
     #[test]
     fn a_modules_own_maximum_is_not_ours() {
         let mut limits = Limits::new(100, Arc::new(Budget::new(1000)), Arc::default());
-        assert!(!limits.memory_growing(0, 60, Some(50)).unwrap());
+        assert!(!limits.grow(0, 60, Some(50)));
         assert!(!limits.is_exhausted);
     }
 }

@@ -1,7 +1,8 @@
 //! What a call may use of the processors: its own time is counted, kept to the function's share, and ended in time.
 
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -11,6 +12,7 @@ use rustix::time::{ClockId, clock_gettime};
 use tokio::time::{Sleep, sleep};
 
 use super::call::Left;
+use super::limits;
 use crate::message::Ended;
 
 /// CPU time after which a call no longer competes with those that have just begun.
@@ -39,13 +41,15 @@ impl Cancel {
 pub(crate) enum Turn {
     /// It is over.
     Over(Left),
-    /// It has used so much that it should go on behind others.
+    /// It has used so much of processors or memory that it should go on behind others.
     Heavy,
 }
 
 /// A call that runs.
 pub(crate) struct Metered {
     call: BoxFuture<'static, Left>,
+    /// The most linear memory so far, in bytes.
+    peak: Arc<AtomicU64>,
     /// In thousandths of a processor.
     share: u32,
     started: Instant,
@@ -57,11 +61,12 @@ pub(crate) struct Metered {
 }
 
 impl Metered {
-    /// Lets `call` run for `time` at most, on a `share` of one processor.
-    pub(crate) fn new(call: BoxFuture<'static, Left>, time: Duration, share: u32) -> Self {
+    /// Lets `call` run for `time` at most, on a `share` of one processor; it tells its linear memory through `peak`.
+    pub(crate) fn new(call: BoxFuture<'static, Left>, peak: Arc<AtomicU64>, time: Duration, share: u32) -> Self {
         let started = Instant::now();
         Self {
             call,
+            peak,
             share: share.max(1),
             started,
             deadline: started + time,
@@ -101,7 +106,7 @@ impl Metered {
             return Poll::Ready(Turn::Over(left));
         }
         flush();
-        if is_light && self.cpu > LIGHT {
+        if is_light && (self.cpu > LIGHT || self.peak.load(Ordering::Relaxed) > limits::LIGHT) {
             return Poll::Ready(Turn::Heavy);
         }
         if let Some(time) = rest(self.cpu, self.started.elapsed(), self.share) {
@@ -147,6 +152,11 @@ fn thread_time() -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use std::future::poll_fn;
+
+    use wasmtime::ResourceLimiterAsync as _;
+
+    use super::limits::{Budget, Limits};
     use super::*;
 
     #[test]
@@ -156,5 +166,29 @@ mod tests {
         assert_eq!(rest(ms(30), ms(30), 100), Some(ms(70)));
         assert_eq!(rest(ms(30), ms(100), 100), None);
         assert_eq!(rest(ms(3000), ms(3000), 1000), None);
+    }
+
+    #[tokio::test]
+    async fn a_call_goes_elsewhere_before_it_can_use_much_memory() {
+        let peak = Arc::new(AtomicU64::new(0));
+        let mut limits = Limits::new(4 << 30, Arc::new(Budget::new(4 << 30)), Arc::clone(&peak));
+        let uses = Arc::new(AtomicU64::new(0));
+        let used = Arc::clone(&uses);
+        let call = Box::pin(async move {
+            let little = usize::try_from(limits::LIGHT).unwrap();
+            for size in [little, little + 1, 1 << 30] {
+                assert!(limits.memory_growing(0, size, None).await.unwrap());
+                uses.fetch_add(1, Ordering::Relaxed);
+            }
+            (Ended::Answered, bytes::Bytes::new())
+        });
+        let mut metered = Metered::new(call, peak, Duration::from_secs(9), 1000);
+        let mut turn = async |is_light| {
+            let cancel = Cancel::default();
+            poll_fn(|context| metered.poll(&cancel, is_light, || (), context)).await
+        };
+        assert!(matches!(turn(true).await, Turn::Heavy));
+        assert_eq!(used.load(Ordering::Relaxed), 1);
+        assert!(matches!(turn(false).await, Turn::Over((Ended::Answered, _))));
     }
 }

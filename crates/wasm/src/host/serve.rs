@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use parking_lot::Mutex;
-use tokio::net::UnixStream;
+use tokio::io::AsyncReadExt as _;
+use tokio::net::unix::pipe;
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::OnceCell;
 use wasmtime::Engine;
@@ -27,7 +28,7 @@ use super::{HostError, HostOptions};
 use crate::artefact::Artefact;
 use crate::frame;
 use crate::message::{Call, Done, Ended, Flow, FromHost, Setting, ToHost, VERSION, bounded};
-use crate::outbox::Outbox;
+use crate::outbox::{Outbox, halves};
 
 /// Modules that may be registered at once; the server keeps to far fewer.
 const MODULES: usize = 64 * 1024;
@@ -49,7 +50,7 @@ struct Host {
     budget: Arc<Budget>,
 }
 
-/// A module, mapped at its first call.
+/// A module, mapped at its first call or ahead of it.
 struct Registered {
     artefact: Artefact,
     program: OnceCell<Result<Program, String>>,
@@ -83,14 +84,13 @@ pub(super) fn run(socket: StdStream, options: &HostOptions) -> Result<(), HostEr
     let light = runtime("light", 0).map_err(HostError::Setup)?;
     let heavy = runtime("heavy", NICE).map_err(HostError::Setup)?;
     let result = light.block_on(async {
-        socket.set_nonblocking(true).map_err(HostError::Setup)?;
-        let socket = Arc::new(UnixStream::from_std(socket).map_err(HostError::Setup)?);
+        let (socket, outbox) = halves(socket).map_err(HostError::Setup)?;
         let host = Arc::new(Host {
             engine,
             linkers,
             artefacts: options.artefacts.clone(),
             ticker,
-            outbox: Arc::new(Outbox::new(Arc::clone(&socket))),
+            outbox: Arc::new(outbox),
             heavy: heavy.handle().clone(),
             modules: Mutex::default(),
             calls: Mutex::default(),
@@ -116,7 +116,7 @@ impl Host {
         self.outbox.send(message.encode()).unwrap_or_default();
     }
 
-    async fn read(self: Arc<Self>, socket: Arc<UnixStream>) -> Result<(), HostError> {
+    async fn read(self: Arc<Self>, mut socket: pipe::Receiver) -> Result<(), HostError> {
         let mut buffer = BytesMut::with_capacity(READ_BYTES);
         loop {
             while let Some(frame) = frame::take(&mut buffer).map_err(|error| HostError::Breach(error.to_string()))? {
@@ -124,16 +124,9 @@ impl Host {
                 self.take(message)?;
             }
             buffer.reserve(READ_BYTES);
-            match socket.try_read_buf(&mut buffer) {
-                Ok(0) => return Ok(()),
-                Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    if socket.readable().await.is_err() {
-                        return Ok(());
-                    }
-                }
-                // The server is gone.
-                Err(_) => return Ok(()),
+            // At its end and where it fails, the server is gone.
+            if !matches!(socket.read_buf(&mut buffer).await, Ok(1..)) {
+                return Ok(());
             }
         }
     }
@@ -154,6 +147,16 @@ impl Host {
             ToHost::Unload { module } => {
                 let gone = self.modules.lock().remove(&module);
                 drop(gone);
+            }
+            ToHost::Map { module } => {
+                let module = self.modules.lock().get(&module).cloned();
+                if let Some(module) = module {
+                    let host = Arc::clone(self);
+                    // Behind all calls.
+                    self.heavy.spawn(async move {
+                        let _mapped = host.program(&module).await;
+                    });
+                }
             }
             ToHost::Call { call, body } => self.call(call, body)?,
             ToHost::Cancel { call } => {
@@ -206,7 +209,8 @@ impl Host {
         Ok(())
     }
 
-    async fn run(self: Arc<Self>, number: u32, open: Arc<Open>, module: Arc<Registered>, call: Call, setting: Setting) {
+    /// A module's program, mapped now if it was not; and the nanoseconds that this took.
+    async fn program<'a>(&self, module: &'a Registered) -> (&'a Result<Program, String>, u64) {
         let mut load = 0;
         let program = module.program.get_or_init(|| async {
             let began = Instant::now();
@@ -215,7 +219,12 @@ impl Host {
             load = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
             opened.map_err(|error| bounded(error.to_string()))
         });
-        if let Err(error) = program.await {
+        (program.await, load)
+    }
+
+    async fn run(self: Arc<Self>, number: u32, open: Arc<Open>, module: Arc<Registered>, call: Call, setting: Setting) {
+        let (program, load) = self.program(&module).await;
+        if let Err(error) = program {
             let ended = Ended::Unloadable(error.clone());
             return self.end(number, &open, (ended, Bytes::new()), Duration::ZERO, load);
         }
@@ -238,7 +247,7 @@ impl Host {
                 _ => (Ended::Unloadable("it is not loaded".to_owned()), Bytes::new()),
             }
         });
-        let mut metered = Metered::new(future, time, share);
+        let mut metered = Metered::new(future, Arc::clone(&open.peak), time, share);
         let turn = poll_fn(|context| metered.poll(&open.cancel, true, || self.outbox.flush(), context)).await;
         match turn {
             Turn::Over(left) => {

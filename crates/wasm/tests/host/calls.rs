@@ -210,3 +210,29 @@ fn a_server_that_breaks_the_protocol_is_left() {
         }
     }
 }
+
+#[test]
+fn what_is_mapped_ahead_need_not_be_mapped_by_its_first_call() {
+    let mut client = Client::start();
+    let echo = client.load(&command(ECHO));
+    // Of one that nobody knows there is nothing to be mapped.
+    client.send(ToHost::Map { module: 1000 });
+    let was_ahead = (0..50).any(|number| {
+        let module = client.load(&command(&format!("{ECHO} (drop (i32.const {number}))")));
+        client.send(ToHost::Map { module });
+        // Meanwhile.
+        assert_eq!(client.call(echo, &Order::default()).done.outcome, Ended::Answered);
+        let said = client.call(module, &Order::default());
+        assert_eq!((said.done.outcome, &said.answer[..]), (Ended::Answered, &b"{}"[..]));
+        said.done.load_ns == 0
+    });
+    assert!(was_ahead);
+    // What cannot be mapped is told to who calls it.
+    let absent = client.register(Artefact {
+        package: Digest::of(b"absent"),
+        entry: Digest::of(b"app"),
+    });
+    client.send(ToHost::Map { module: absent });
+    let said = client.call(absent, &Order::default());
+    assert!(matches!(said.done.outcome, Ended::Unloadable(_)), "{said:?}");
+}
