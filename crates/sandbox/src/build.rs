@@ -18,7 +18,6 @@ use std::path::Path;
 use ephyra_sys::clone::Namespaces;
 use ephyra_sys::descriptor::{close_all_except, place};
 use ephyra_sys::namespace::unshare;
-use ephyra_sys::network::raise_loopback;
 use rustix::fs::{Mode, OFlags};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, listen, socket_with, sockopt};
 
@@ -27,7 +26,7 @@ use crate::isolation::Piece;
 use crate::protocol::Step;
 use crate::seccomp::Filter;
 use crate::skeleton::HOST_NAME;
-use crate::warden::{Image, Scratch};
+use crate::warden::{Image, Network, Scratch};
 
 pub(crate) use lockdown::{Reach, become_user, bound_capabilities, end_with_parent, landlock, limits};
 pub(crate) use order::{BuildReport, Mounts, Order, give};
@@ -168,7 +167,11 @@ pub(crate) fn run(blueprint: Blueprint<'_>) -> i32 {
         report,
         ..
     } = blueprint;
-    let (listener, image) = match built {
+    let Built {
+        listener,
+        network,
+        image,
+    } = match built {
         Ok(built) => built,
         Err(failure) => {
             // Nobody is left to be told when this fails.
@@ -177,12 +180,16 @@ pub(crate) fn run(blueprint: Blueprint<'_>) -> i32 {
         }
     };
     let mut descriptors = vec![listener.as_fd()];
+    descriptors.extend(network.iter().map(Network::namespace));
     descriptors.extend(image.iter().flat_map(Image::parts));
+    let ready = BuildReport::Ready {
+        network: network.is_some(),
+    };
     // An error here means that the warden is gone, and with it the reason to go on.
-    if order::say(&report, &BuildReport::Ready, &descriptors).is_err() {
+    if order::say(&report, &ready, &descriptors).is_err() {
         return 1;
     }
-    drop((listener, image));
+    drop((listener, network, image));
     init::supervise(init::Parts {
         rights,
         runtime: (!has_zygote).then_some((control, output)),
@@ -192,8 +199,16 @@ pub(crate) fn run(blueprint: Blueprint<'_>) -> i32 {
     })
 }
 
-/// The listener, and the /tmp that it has made itself, where another sandbox may have it later.
-fn build(blueprint: &Blueprint<'_>) -> Result<(OwnedFd, Option<Image>), Failure> {
+/// What the warden gets of a sandbox that stands.
+struct Built {
+    listener: OwnedFd,
+    /// The network, where there was none for it and another sandbox may have it later.
+    network: Option<Network>,
+    /// The /tmp, likewise.
+    image: Option<Image>,
+}
+
+fn build(blueprint: &Blueprint<'_>) -> Result<Built, Failure> {
     let uses = |piece| blueprint.pieces.contains(&piece);
     lockdown::end_with_parent().at(Step::Privileges)?;
     // Before anything that is used is the sandbox's own.
@@ -223,7 +238,7 @@ fn build(blueprint: &Blueprint<'_>) -> Result<(OwnedFd, Option<Image>), Failure>
         ephyra_sys::namespace::set_host_name(HOST_NAME).at(Step::Session)?;
     }
     raise_oom_score().at(Step::Session)?;
-    let listener = enter_network(blueprint.network)?;
+    let (listener, network) = enter_network(blueprint.network)?;
 
     root::build(blueprint, tmp)?;
 
@@ -240,9 +255,14 @@ fn build(blueprint: &Blueprint<'_>) -> Result<(OwnedFd, Option<Image>), Failure>
         listener.as_fd(),
     ];
     keep.extend(blueprint.user_namespace);
+    keep.extend(network.iter().map(Network::namespace));
     keep.extend(image.iter().flat_map(Image::parts));
     close_all_except(&keep).at(Step::Close)?;
-    Ok((listener, image))
+    Ok(Built {
+        listener,
+        network,
+        image,
+    })
 }
 
 /// Where the platform itself runs with a higher score already, that one stays: lowering it takes a privilege.
@@ -259,18 +279,22 @@ pub(crate) fn silence() -> io::Result<()> {
     (0..=2).try_for_each(|number| place(null.as_fd(), number))
 }
 
-/// Enters the slot's network, or a new one; its listener. Somebody may still hold the listener of the sandbox before.
-fn enter_network(network: Option<BorrowedFd<'_>>) -> Result<OwnedFd, Failure> {
+/// Enters the slot's network, or a new one; its listener, and the new one where another sandbox may have it later.
+/// Somebody may still hold the listener of the sandbox before.
+fn enter_network(network: Option<BorrowedFd<'_>>) -> Result<(OwnedFd, Option<Network>), Failure> {
     if let Some(network) = network {
         ephyra_sys::namespace::enter_network(network).at(Step::Loopback)?;
         match listener() {
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
-            listener => return listener.at(Step::Listener),
+            listener => return Ok((listener.at(Step::Listener)?, None)),
         }
     }
     unshare(Namespaces::NETWORK).at(Step::Loopback)?;
-    raise_loopback().at(Step::Loopback)?;
-    listener().at(Step::Listener)
+    let network = Network::set_up().at(Step::Loopback)?;
+    Ok((
+        listener().at(Step::Listener)?,
+        Some(network).filter(Network::is_reusable),
+    ))
 }
 
 fn listener() -> io::Result<OwnedFd> {

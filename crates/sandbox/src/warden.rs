@@ -32,6 +32,7 @@ use crate::supervisor::StartCommand;
 use crate::zygote::{Setting, Zygotes};
 
 pub use data::{DataError, MARKER};
+pub(crate) use networks::Network;
 pub(crate) use scratch::{Image, Scratch, probe as probe_tmp};
 pub(crate) use slots::{Users, user_namespace};
 pub(crate) use stage::{STAGE, leave_mounts};

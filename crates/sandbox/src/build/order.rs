@@ -12,8 +12,12 @@ use crate::protocol::Step;
 /// Pid 1 to the warden.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum BuildReport {
-    /// The sandbox stands; its listener comes along, then what its /tmp is where it has made that itself.
-    Ready,
+    /// The sandbox stands; its listener comes along, then what it had to make itself and others may have after it: its
+    /// network, and what its /tmp is.
+    Ready {
+        /// Whether its network is among them.
+        network: bool,
+    },
     /// It has what belongs to the function, and pid 1 has no rights any more.
     Assigned,
     /// It does not stand, or could not be assigned; pid 1 ends.

@@ -20,20 +20,37 @@ const REMEMBERED: &str = "/proc/sys/net/ipv4/tcp_max_tw_buckets";
 
 /// A network with a loopback interface that is up.
 #[derive(Debug)]
-pub(super) struct Network {
+pub(crate) struct Network {
     namespace: OwnedFd,
     /// Whether it forgets closed connections.
     is_forgetful: bool,
 }
 
 impl Network {
+    /// The new network that this process is in, made ready.
+    pub(crate) fn set_up() -> io::Result<Self> {
+        raise_loopback()?;
+        Ok(Self {
+            namespace: File::open(OWN)?.into(),
+            is_forgetful: std::fs::write(REMEMBERED, "0").is_ok(),
+        })
+    }
+
+    /// One that a sandbox's pid 1 has made for itself and found reusable.
+    pub(super) fn made_inside(namespace: OwnedFd) -> Self {
+        Self {
+            namespace,
+            is_forgetful: true,
+        }
+    }
+
     /// To be entered.
-    pub(super) fn namespace(&self) -> BorrowedFd<'_> {
+    pub(crate) fn namespace(&self) -> BorrowedFd<'_> {
         self.namespace.as_fd()
     }
 
     /// Whether another sandbox may have it afterwards.
-    pub(super) fn is_reusable(&self) -> bool {
+    pub(crate) fn is_reusable(&self) -> bool {
         self.is_forgetful
     }
 }
@@ -55,12 +72,7 @@ impl Networks {
     /// Makes one. This process is in it for a moment; it uses no network itself.
     pub(super) fn make(&self) -> io::Result<Network> {
         unshare(Namespaces::NETWORK)?;
-        let made = raise_loopback().and_then(|()| {
-            Ok(Network {
-                namespace: File::open(OWN)?.into(),
-                is_forgetful: std::fs::write(REMEMBERED, "0").is_ok(),
-            })
-        });
+        let made = Network::set_up();
         enter_network(self.own.as_fd())?;
         made
     }

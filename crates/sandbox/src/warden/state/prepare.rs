@@ -250,7 +250,7 @@ impl State {
         let result = match packet::receive(report) {
             Ok(Received::Nothing) => return Ok(()),
             Ok(Received::Packet { bytes, descriptors }) => match postcard::from_bytes(&bytes) {
-                Ok(BuildReport::Ready) => self.stands(id, descriptors),
+                Ok(BuildReport::Ready { network }) => self.stands(id, descriptors, network),
                 Ok(BuildReport::Assigned) => self.is_assigned(id),
                 Ok(BuildReport::Failed { step, errno, text }) => Err(Refusal { step, errno, text }),
                 Err(error) => Err(at(Step::Died)(io::Error::other(error))),
@@ -266,7 +266,7 @@ impl State {
     }
 
     /// Pid 1 waits: the server is told, or the zygote asked.
-    fn stands(&mut self, id: EnvironmentId, descriptors: Vec<OwnedFd>) -> Result<Answer, Refusal> {
+    fn stands(&mut self, id: EnvironmentId, descriptors: Vec<OwnedFd>, has_network: bool) -> Result<Answer, Refusal> {
         let Some(sandbox) = self.sandboxes.get_mut(&id) else {
             return Ok(None);
         };
@@ -275,6 +275,10 @@ impl State {
         };
         let mut descriptors = descriptors.into_iter();
         building.ends.extend(descriptors.next());
+        let network = if has_network { descriptors.next() } else { None };
+        if let (Some(network), Some(slot)) = (network, &mut sandbox.slot) {
+            slot.network = Some(Network::made_inside(network));
+        }
         if let (Some(mount), Some(file)) = (descriptors.next(), descriptors.next()) {
             sandbox.tmp = Some(Image::given(mount, file).map_err(at(Step::Tmp))?);
         }
