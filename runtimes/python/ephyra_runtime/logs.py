@@ -61,14 +61,28 @@ class LambdaHandler(logging.Handler):
             self.handleError(record)
 
 
+# Made in a zygote for its copies: making one takes a tenth of a millisecond.
+_ready = None
+
+
+def prepare():
+    """Before the copying: makes what `install` installs where no other format is asked for."""
+    global _ready
+    _ready = _plain()
+
+
+def _plain():
+    handler = LambdaHandler()
+    handler.setFormatter(TextFormatter("[%(levelname)s]\t%(asctime)s.%(msecs)03dZ\t%(aws_request_id)s\t%(message)s",
+                                       "%Y-%m-%dT%H:%M:%S"))
+    return handler
+
+
 def install():
     """Puts the handler on the root logger."""
-    handler = LambdaHandler()
+    handler = _ready or _plain()
     root = logging.getLogger()
     if os.environ.get("AWS_LAMBDA_LOG_FORMAT") == "JSON":
         handler.setFormatter(JsonFormatter())
         root.setLevel(_LEVELS.get(os.environ.get("AWS_LAMBDA_LOG_LEVEL", "INFO"), 20))
-    else:
-        handler.setFormatter(TextFormatter("[%(levelname)s]\t%(asctime)s.%(msecs)03dZ\t%(aws_request_id)s\t%(message)s",
-                                           "%Y-%m-%dT%H:%M:%S"))
     root.addHandler(handler)

@@ -46,6 +46,7 @@ def run():
     here, there = _socket.socketpair()
     control, loop._CONTROL = loop._CONTROL, here.fileno()
     loop.prepare_streams()
+    logs.prepare()
     known = set(sys.modules)
     try:
         for _ in range(_ROUNDS):
