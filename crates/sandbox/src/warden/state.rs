@@ -46,6 +46,8 @@ const BUILDS: usize = 64;
 const REPLIES: usize = SANDBOXES as usize + 1024;
 /// How often what is dying is looked after.
 const TICK: Duration = Duration::from_millis(5);
+/// How often what was killed is let die again: once is enough, unless somebody freezes it.
+const THAW: Duration = Duration::from_millis(50);
 /// How long the end of everything may take.
 const END: Duration = Duration::from_secs(10);
 /// What the server is given beyond its time to drain, before it is killed.
@@ -80,6 +82,8 @@ pub(super) struct State {
     ending: HashSet<EnvironmentId>,
     /// When what is dying was last looked after.
     ticked: Instant,
+    /// When what was killed was last let die again.
+    thawed: Instant,
     /// Replies that the socket had no room for.
     replies: VecDeque<(Vec<u8>, Vec<OwnedFd>)>,
     /// Whether making slots or groups ahead has failed; then each is made when it is needed, and says why it fails.
@@ -149,6 +153,7 @@ impl State {
             expected: HashSet::new(),
             ending: HashSet::new(),
             ticked: Instant::now(),
+            thawed: Instant::now(),
             replies: VecDeque::new(),
             is_unprepared: false,
             is_stuck: false,
@@ -447,6 +452,9 @@ impl State {
         if now.saturating_duration_since(self.ticked) >= TICK {
             self.ticked = now;
             self.tidy();
+        }
+        if now.saturating_duration_since(self.thawed) >= THAW {
+            self.thawed = now;
             for sandbox in self.ending.iter().filter_map(|id| self.sandboxes.get(id)) {
                 self.parts.groups.let_die(&sandbox.group);
             }
