@@ -16,6 +16,7 @@ use ephyra_guest::pace::Pace;
 use ephyra_guest::platform::{Cold, Event, Figures, Status};
 use ephyra_guest::{Credentials, variables_without_files};
 use futures_util::future::BoxFuture;
+use parking_lot::Mutex;
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::artefact::{Artefact, WASMTIME_VERSION};
@@ -42,7 +43,8 @@ pub(crate) struct WasmEnvironment {
     artefact: Artefact,
     /// A [`Setting`], as every call carries it.
     setting: Bytes,
-    journal: Journal,
+    /// Shared while its first lines are written, which nobody waits for.
+    journal: Arc<Mutex<Journal>>,
     /// Until the first call has taken it.
     is_unused: bool,
 }
@@ -94,28 +96,28 @@ impl WasmEnvironment {
             artefact: Artefact::of(&revision),
             revision,
             setting: setting.encode(),
-            journal,
+            journal: Arc::new(Mutex::new(journal)),
             is_unused: true,
         }
     }
 
     async fn run(mut self: Box<Self>, invocation: Invocation) -> (Option<Box<dyn Environment>>, Execution) {
         let delivered = Instant::now();
-        self.journal.begin_tail(invocation.wants_log_tail, false);
+        self.journal.lock().begin_tail(invocation.wants_log_tail, false);
         let start = Event::Start {
             request_id: invocation.request_id,
             version: self.revision.version,
             trace_id: invocation.trace_id.as_deref(),
         };
-        self.journal.platform(start, now_ms());
+        self.journal.lock().platform(start, now_ms());
         let mut taken = Taken::default();
         let result = self.attempt(&invocation, delivered, &mut taken).await;
-        self.journal.finish_line(now_ms());
+        self.journal.lock().finish_line(now_ms());
         let measures = self.measures(&invocation, delivered, &taken);
         self.report(invocation.request_id, &result, &measures);
         let execution = Execution {
             result: result.map_err(|failure| failure.to_error(invocation.request_id, self.revision.timeout_seconds)),
-            log_tail: self.journal.take_tail(),
+            log_tail: self.journal.lock().take_tail(),
             measures,
             after: None,
         };
@@ -216,10 +218,6 @@ impl WasmEnvironment {
         invocation: &Invocation,
         sent: &mut u64,
     ) -> Option<Result<(Done, Bytes), Failure>> {
-        if self.is_unused {
-            // The log's file is made while the host works, not while the caller waits for the answer alone.
-            self.journal.flush();
-        }
         let mut pace = Pace::new(LOG_BURST, LOG_RATE);
         let mut owed = 0;
         let mut pause = None;
@@ -235,14 +233,14 @@ impl WasmEnvironment {
             };
             match message {
                 FromHost::Log { bytes, .. } => {
-                    let lines = self.journal.write(&bytes, now_ms());
+                    let lines = self.journal.lock().write(&bytes, now_ms());
                     pace.spend(bytes.len(), lines);
                     owed += cost(&bytes);
                     // What is owed when a call ends is never paid, so little is not paid at once either.
                     if pause.is_none() && owed >= CREDITED {
                         match pace.wait(Instant::now) {
                             Some(time) => {
-                                self.journal.flush();
+                                self.journal.lock().flush();
                                 pause = Some(tokio::time::Instant::now() + time);
                             }
                             None => conversation.give_back(Flow::Log, std::mem::take(&mut owed)),
@@ -307,11 +305,12 @@ impl WasmEnvironment {
             Err(Failure::Timeout) => Status::Timeout,
             Err(_) => Status::Error(&error_type),
         };
+        let mut journal = self.journal.lock();
         if let Err(failure) = result {
             let line = failure.to_line(request_id, &to_time(now), self.revision.timeout_seconds);
-            self.journal.platform_text(&line, now);
+            journal.platform_text(&line, now);
             if !matches!(failure, Failure::Timeout) {
-                self.journal.platform_text(&error_type, now);
+                journal.platform_text(&error_type, now);
             }
         }
         let done = Event::RuntimeDone {
@@ -320,7 +319,7 @@ impl WasmEnvironment {
             bytes: measures.bytes_out,
             status,
         };
-        self.journal.platform(done, now);
+        journal.platform(done, now);
         let figures = Figures {
             duration: measures.duration,
             billed_ms: measures.billed_ms,
@@ -343,9 +342,15 @@ impl WasmEnvironment {
             figures,
             status,
         };
-        self.journal.platform(report, now);
-        self.journal.flush();
+        journal.platform(report, now);
+        if !self.is_unused {
+            return journal.flush();
+        }
+        drop(journal);
         self.is_unused = false;
+        // A file is made for the first lines, which takes longer than many a call: the answer does not wait for it.
+        let journal = Arc::clone(&self.journal);
+        tokio::task::spawn_blocking(move || journal.lock().flush());
     }
 }
 
@@ -390,8 +395,8 @@ impl Environment for WasmEnvironment {
         Box::pin(std::future::pending())
     }
 
-    fn end(mut self: Box<Self>) -> BoxFuture<'static, ()> {
-        self.journal.flush();
+    fn end(self: Box<Self>) -> BoxFuture<'static, ()> {
+        self.journal.lock().flush();
         Box::pin(std::future::ready(()))
     }
 }
