@@ -469,6 +469,7 @@ fn main() {
             max_queue: 1_000_000,
             max_queue_per_function: 1_000_000,
             max_starting: 64,
+            max_growing: 64,
             ..Options::default()
         };
         let began = Instant::now();

@@ -33,6 +33,9 @@ pub struct Options {
     pub queue_timeout: Duration,
     /// Environments that are started at once: more only make each other slow.
     pub max_starting: u32,
+    /// So many of those places at most are taken when a function is given one more environment: the others are for
+    /// functions that have none.
+    pub max_growing: u32,
     /// A start that takes longer than this no longer counts among those: what goes on is the function's own
     /// initialisation, and others do not wait for it.
     pub slow_after: Duration,
@@ -57,7 +60,7 @@ pub struct Options {
 }
 
 impl Default for Options {
-    /// Lambda's account limit, two starts for each core, and 1 GB of memory: whoever knows the machine sets that.
+    /// Lambda's account limit, three starts for each core, two of them where there is one already, and 1 GB of memory: whoever knows the machine sets that.
     fn default() -> Self {
         let cores = std::thread::available_parallelism().map_or(1, |cores| u32::try_from(cores.get()).unwrap_or(64));
         Self {
@@ -70,7 +73,8 @@ impl Default for Options {
             max_queue_per_function: 1000,
             max_queue: 1000,
             queue_timeout: Duration::from_secs(10),
-            max_starting: 2 * cores,
+            max_starting: 3 * cores,
+            max_growing: 2 * cores,
             slow_after: Duration::from_millis(250),
             patience: Duration::from_millis(5),
             turns: cores,

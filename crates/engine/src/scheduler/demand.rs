@@ -114,6 +114,14 @@ impl Scheduler {
                 }
                 continue;
             };
+            let has_one = self
+                .pools
+                .get(&wanted.revision)
+                .is_some_and(|pool| pool.counts.live() > 0);
+            if has_one && self.places >= self.options.max_growing {
+                turn += 1;
+                continue;
+            }
             if self.slow_of(&name) >= self.options.max_starting {
                 // What its starts wait for, or compute, is its own; more of them would take from the others.
                 turn += 1;

@@ -214,6 +214,7 @@ pub(crate) fn engine(change: impl FnOnce(&mut Options)) -> (Engine, Arc<World>) 
     let mut options = Options {
         memory_mb: 1024,
         max_starting: 8,
+        max_growing: 8,
         ..Options::default()
     };
     change(&mut options);

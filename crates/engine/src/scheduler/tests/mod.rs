@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ephyra_core::invocation::ThrottleReason;
+use ephyra_core::revision::Revision;
 
 use super::{Admission, GiveUp, Refusal};
 use crate::options::Options;
@@ -343,4 +344,24 @@ fn what_shares_a_process_reserves_nothing_and_is_not_ended_to_make_room() {
     }
     // Those that reserve had to make room for each other.
     assert!(!world.call(&one) && !world.call(&two));
+}
+
+#[test]
+fn a_function_that_has_nothing_finds_a_place_beside_one_that_grows() {
+    let mut world = World::new(Options {
+        max_growing: 2,
+        ..options()
+    });
+    let (grows, new) = (revision("grows", 64), revision("new", 64));
+    for _ in 0..4 {
+        world.request(&grows).unwrap();
+    }
+    assert_eq!(world.starting.len(), 2);
+    world.request(&new).unwrap();
+    let starts =
+        |world: &World, one: &Arc<Revision>| world.starting.values().filter(|other| other.id == one.id).count();
+    assert_eq!((starts(&world, &grows), starts(&world, &new)), (2, 1));
+    // Neither does what has one already, nor what is new, leave anybody out.
+    world.come_to_rest();
+    assert!(world.waiting.is_empty());
 }

@@ -46,6 +46,7 @@ pub(super) fn options() -> Options {
         account_concurrency: ACCOUNT,
         memory_mb: MEMORY_MB,
         max_starting: 3,
+        max_growing: 3,
         // What a test calls takes no time.
         patience: Duration::ZERO,
         turns: 0,
