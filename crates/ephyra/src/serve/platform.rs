@@ -50,6 +50,7 @@ const LAST_ANSWERS: Duration = Duration::from_secs(2);
 pub(crate) fn run(options: cli::Serve, listeners: Vec<TcpListener>, sealed: Option<Sealed>, side: ServerSide) -> i32 {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .thread_name("ephyra")
+        .worker_threads(workers())
         .max_blocking_threads(BLOCKING_THREADS)
         .enable_all()
         .build();
@@ -63,6 +64,13 @@ pub(crate) fn run(options: cli::Serve, listeners: Vec<TcpListener>, sealed: Opti
             1
         }
     }
+}
+
+/// One thread for each two processors: the others are the functions'. More threads take processors from those whom they
+/// serve, and wake each other for every event.
+fn workers() -> usize {
+    let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    (processors / 2).max(1)
 }
 
 async fn serve(
