@@ -403,8 +403,10 @@ async fn a_lost_package_does_not_keep_the_others_from_starting() {
 #[tokio::test]
 async fn what_was_made_of_a_package_goes_with_its_last_user() {
     let harness = Harness::new().await;
-    harness.post(FUNCTIONS, create("f")).await;
-    harness.post(FUNCTIONS, create("g")).await;
+    let (f, mut g) = (create("f"), create("g"));
+    g["Code"] = f["Code"].clone();
+    harness.post(FUNCTIONS, f).await;
+    harness.post(FUNCTIONS, g).await;
     harness.settled("f").await;
     harness.settled("g").await;
     harness.delete("/2015-03-31/functions/f").await;
