@@ -109,8 +109,14 @@ impl Scheduler {
             let name = self.ring[turn].clone();
             let Some(wanted) = self.wanted(&name, now) else {
                 self.ring.remove(turn);
-                if let Some(function) = self.functions.get_mut(&name) {
+                let function = self.functions.get_mut(&name);
+                let pools = function.map(|function| {
                     function.is_listed = false;
+                    function.pools.clone()
+                });
+                // Those that wanted environments may have become patient meanwhile: somebody has to look after them.
+                for revision in pools.into_iter().flatten() {
+                    self.be_patient(revision, now);
                 }
                 continue;
             };

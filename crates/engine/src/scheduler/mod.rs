@@ -403,13 +403,9 @@ impl Scheduler {
     /// and whoever can be served is served.
     fn settle(&mut self, revision: RevisionId, now: Instant, effects: &mut Vec<Effect>) {
         self.serve_own(revision, now, effects);
-        if let Some(pool) = self.pools.get(&revision) {
-            if self.wanted_by(pool, now).is_some() {
-                let name = pool.revision.function.clone();
-                self.list(&name);
-            } else if pool.is_empty() {
-                self.forget(revision, effects);
-            }
+        self.list_wanted(revision, now);
+        if self.pools.get(&revision).is_some_and(Pool::is_empty) {
+            self.forget(revision, effects);
         }
         self.be_patient(revision, now);
         self.list_background(revision, now);
@@ -421,6 +417,16 @@ impl Scheduler {
         }
         if !self.turns.line.is_empty() {
             self.serve_line(now, effects);
+        }
+    }
+
+    /// Lists the function of a revision that wants an environment.
+    fn list_wanted(&mut self, revision: RevisionId, now: Instant) {
+        if let Some(pool) = self.pools.get(&revision)
+            && self.wanted_by(pool, now).is_some()
+        {
+            let name = pool.revision.function.clone();
+            self.list(&name);
         }
     }
 

@@ -349,8 +349,13 @@ impl Scheduler {
             };
             self.grant(slot, now, effects);
             self.serve_own(revision, now, effects);
+            // Those that are no longer in line, for nothing is idle, wait for environments again.
+            self.list_wanted(revision, now);
             self.be_patient(revision, now);
             self.list_background(revision, now);
+        }
+        if !self.ring.is_empty() {
+            self.dispatch(now, effects);
         }
         self.wake_for_turns(now);
     }

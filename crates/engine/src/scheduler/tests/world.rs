@@ -328,7 +328,7 @@ impl World {
                         .patient_until
                         .is_some_and(|until| scheduler.retries.contains(&(until, pool.revision.id)));
                 assert!(
-                    is_covered || is_next || function.is_listed || is_patient,
+                    is_covered || is_next || function.is_listed || is_patient || pool.is_in_line,
                     "one waits for nothing"
                 );
             }
