@@ -28,7 +28,8 @@ TIMEOUT = 3
 # Another function's answer is late beyond this, in seconds: two cores may be shared with much else.
 BOUND = 2.0
 # A shell takes little memory, so that it is the number of processes that is met first.
-BOMB = "f() { f | f & }; f; while true; do f; done 2>/dev/null"
+# Silent, or its complaints hide what the platform says; and late, or who starts it may find no place for a thread of its own.
+BOMB = "exec 2>/dev/null; sleep 0.2; f() { f | f & }; f; while true; do f; done"
 
 PYTHON = """
 import os, signal, subprocess, sys, threading, time, uuid
