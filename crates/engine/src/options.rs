@@ -60,7 +60,8 @@ pub struct Options {
 }
 
 impl Default for Options {
-    /// Lambda's account limit, three starts for each core, two of them where there is one already, and 1 GB of memory: whoever knows the machine sets that.
+    /// Lambda's account limit, three starts for each core, two of them where there is one already, and 1 GB of memory:
+    /// whoever knows the machine sets that.
     fn default() -> Self {
         let cores = std::thread::available_parallelism().map_or(1, |cores| u32::try_from(cores.get()).unwrap_or(64));
         Self {

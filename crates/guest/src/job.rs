@@ -14,6 +14,7 @@ use tokio::net::UnixDatagram;
 use tokio::net::unix::pipe;
 
 use crate::frame::PACKET_BYTES;
+use crate::supervisor::packets;
 
 /// What is kept of what a job prints, for whoever wants to know why it failed.
 const OUTPUT_BYTES: usize = 4096;
@@ -115,13 +116,6 @@ async fn conduct(control: OwnedFd, supervisor: OwnedFd, output: OwnedFd, job: Jo
             })
         }
     }
-}
-
-/// A socket of packets, whatever their order is worth.
-fn packets(socket: OwnedFd) -> io::Result<UnixDatagram> {
-    let socket = std::os::unix::net::UnixDatagram::from(socket);
-    socket.set_nonblocking(true)?;
-    UnixDatagram::from_std(socket)
 }
 
 /// Reads packets to the end, or until there is more than `most`: then `false`.

@@ -1,5 +1,6 @@
 //! The runtimes: what is started in a guest, and the files of ours that it needs.
 
+use ephyra_core::digest::Digest;
 use ephyra_core::revision::Revision;
 
 use crate::java;
@@ -81,6 +82,14 @@ macro_rules! asset {
             bytes: include_bytes!(concat!("../../../runtimes/", $folder, "/", $path)),
         }
     };
+}
+
+/// Over the files of one runtime: the digests of each one's path and content, one behind the other.
+pub(crate) fn asset_digests(kind: RuntimeKind) -> Vec<u8> {
+    let own = assets().iter().filter(|asset| asset.kind == kind);
+    own.flat_map(|asset| [Digest::of(asset.path.as_bytes()), Digest::of(asset.bytes)])
+        .flat_map(|digest| *digest.as_bytes())
+        .collect()
 }
 
 /// The files that managed runtimes need in `/var/runtime`, world-readable and without write permission.

@@ -37,7 +37,6 @@ impl From<supervisor::Exit> for Exit {
 
 /// The host's end of the supervisor socket, and what was heard over it.
 pub(crate) struct Supervisor {
-    // What std and tokio call a datagram socket is any that keeps packets apart.
     socket: Arc<UnixDatagram>,
     /// How the runtime has ended.
     runtime: Option<Exit>,
@@ -45,6 +44,13 @@ pub(crate) struct Supervisor {
     extensions: Vec<(u8, Exit)>,
     /// Whether pid 1 is gone.
     has_vanished: bool,
+}
+
+/// A socket of packets: what std and tokio call a datagram socket is any that keeps them apart.
+pub(crate) fn packets(fd: OwnedFd) -> io::Result<UnixDatagram> {
+    let socket = std::os::unix::net::UnixDatagram::from(fd);
+    socket.set_nonblocking(true)?;
+    UnixDatagram::from_std(socket)
 }
 
 /// The way to pid 1; clones lead to the same.
@@ -100,10 +106,8 @@ pub(crate) enum News {
 
 impl Supervisor {
     pub(crate) fn open(fd: OwnedFd) -> io::Result<Self> {
-        let socket = std::os::unix::net::UnixDatagram::from(fd);
-        socket.set_nonblocking(true)?;
         Ok(Self {
-            socket: Arc::new(UnixDatagram::from_std(socket)?),
+            socket: Arc::new(packets(fd)?),
             runtime: None,
             extensions: Vec::new(),
             has_vanished: false,

@@ -41,17 +41,6 @@ impl Outbox {
 
     /// Puts a message at the end, to be sent with the next one that is [sent](Outbox::send) or by [`Outbox::flush`].
     pub(crate) fn push(&self, message: Outgoing) -> Result<(), TooLong> {
-        self.add(message).map(drop)
-    }
-
-    /// Sends a message, and what was pushed before it.
-    pub(crate) fn send(&self, message: Outgoing) -> Result<(), TooLong> {
-        self.add(message)?;
-        self.flush();
-        Ok(())
-    }
-
-    fn add(&self, message: Outgoing) -> Result<(), TooLong> {
         let Outgoing { kind, id, small, large } = message;
         let header = frame::header(kind, id, small.len() + large.len())?;
         let copied = if large.len() <= COPIED { large.len() } else { 0 };
@@ -66,6 +55,13 @@ impl Outbox {
             queue.push_back(first.freeze());
             queue.push_back(large);
         }
+        Ok(())
+    }
+
+    /// Sends a message, and what was pushed before it.
+    pub(crate) fn send(&self, message: Outgoing) -> Result<(), TooLong> {
+        self.push(message)?;
+        self.flush();
         Ok(())
     }
 

@@ -8,7 +8,7 @@ use ephyra_core::revision::Revision;
 use ephyra_sandbox::supervisor::StartCommand;
 
 use crate::java;
-use crate::runtime::{Runtime, RuntimeKind, assets, command};
+use crate::runtime::{Runtime, RuntimeKind, asset_digests, command};
 use crate::start;
 use crate::variables::{Credentials, variables};
 
@@ -101,14 +101,7 @@ impl Recipe {
 }
 
 /// Over our own files of the Node runtime.
-static NODE: LazyLock<Digest> = LazyLock::new(|| {
-    let mut all = Vec::new();
-    for asset in assets().iter().filter(|asset| asset.kind == RuntimeKind::Node) {
-        all.extend_from_slice(Digest::of(asset.path.as_bytes()).as_bytes());
-        all.extend_from_slice(Digest::of(asset.bytes).as_bytes());
-    }
-    Digest::of(&all)
-});
+static NODE: LazyLock<Digest> = LazyLock::new(|| Digest::of(&asset_digests(RuntimeKind::Node)));
 
 #[cfg(test)]
 mod tests {

@@ -19,7 +19,7 @@ use super::library::library;
 use super::{ARCHIVE as ARCHIVE_PATH, JAR, flags, has_archive, major};
 use crate::job::{self, Job, JobError};
 use crate::prepared::Prepared;
-use crate::runtime::{RuntimeKind, assets};
+use crate::runtime::{RuntimeKind, asset_digests, assets};
 
 /// The files of a prepared folder, by the names that the JVM's arguments have for them.
 const JAR_NAME: &str = "runtime.jar";
@@ -375,10 +375,7 @@ fn digest_of(words: [&str; 4], from: Option<Digest>) -> Digest {
         Some(digest) => all.extend_from_slice(digest.as_bytes()),
         None => {
             all.extend_from_slice(Digest::of(&library().unwrap_or_default()).as_bytes());
-            for asset in assets().iter().filter(|asset| asset.kind == RuntimeKind::Java) {
-                all.extend_from_slice(Digest::of(asset.path.as_bytes()).as_bytes());
-                all.extend_from_slice(Digest::of(asset.bytes).as_bytes());
-            }
+            all.extend(asset_digests(RuntimeKind::Java));
         }
     }
     Digest::of(&all)
