@@ -1,0 +1,8 @@
+//! The front door: HTTP requests from anybody's browser or program become invocations, and answers become responses.
+//!
+//! Decides which function URL or HTTP API a request is for, who may call it, what the function sees of it and what its answer means. Never
+//! runs a function itself (`core::compute`), and never accepts a connection (`wire::front`).
+//!
+//! **Invariant:** nothing about the inside (a function's error, a configuration, an address) goes out to a client that the protocol does not ask for.
+
+#![forbid(unsafe_code)]
