@@ -160,6 +160,7 @@ fn main() {
             })),
             services,
             plain: Arc::new(Hello),
+            site: None,
             clock: SystemTime::now,
         }
         .start(vec![listener]);

@@ -7,9 +7,10 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
+use ephyra_core::id::RequestId;
 use ephyra_wire::client::{Client, Outgoing, Whole};
 use ephyra_wire::error::ApiError;
-use ephyra_wire::front::{Front, FrontOptions, Handle, Hints, Plain, Services};
+use ephyra_wire::front::{Front, FrontOptions, Handle, Hints, Plain, Refused, Services, Site, SiteRequest};
 use ephyra_wire::rest::{empty_response, json_response};
 use ephyra_wire::service::{Body, BodyLimit, BrokenBody, Request, Response, Service};
 use ephyra_wire::sigv4::{Credential, Credentials, Secret, Signer, SigningTime, UNSIGNED_PAYLOAD};
@@ -119,6 +120,26 @@ impl Plain for Health {
     }
 }
 
+/// All that begins with `/site/`.
+struct Pages;
+
+impl Site for Pages {
+    fn body_limit(&self, head: &http::request::Parts) -> Option<usize> {
+        head.uri.path().starts_with("/site/").then_some(1000)
+    }
+
+    fn call(&self, request: SiteRequest) -> BoxFuture<'_, Response> {
+        assert!(request.head.uri.path() != "/site/panic", "as asked");
+        let said =
+            json!({ "bytes": request.body.len(), "peer": request.peer.address.ip(), "tls": request.peer.is_tls });
+        async move { json_response(StatusCode::OK, &said) }.boxed()
+    }
+
+    fn refuse(&self, _: &http::request::Parts, _: RequestId, why: Refused) -> Response {
+        json_response(StatusCode::IM_A_TEAPOT, &json!(format!("{why:?}")))
+    }
+}
+
 struct Running {
     handle: Handle,
     service: Arc<Echo>,
@@ -150,6 +171,7 @@ async fn start(options: FrontOptions) -> Running {
         credentials: Arc::new(OneKey),
         services,
         plain: Arc::new(Health),
+        site: Some(Arc::new(Pages)),
         clock: SystemTime::now,
     };
     Running {
@@ -303,6 +325,28 @@ async fn only_what_is_answered_plainly_needs_no_signature() {
     let signed = client(running.address, Some(signer()));
     let whole = ask(&signed, Outgoing::new(Method::GET, "/_ephyra/code/x")).await;
     assert_eq!(document(&whole)["path"], "/_ephyra/code/x");
+}
+
+#[tokio::test]
+async fn a_site_is_asked_without_a_signature_and_says_its_own_refusals() {
+    let running = start(FrontOptions::default()).await;
+    let client = client(running.address, None);
+    let whole = ask(&client, Outgoing::new(Method::POST, "/site/a").body(vec![0; 1000])).await;
+    assert_eq!(
+        document(&whole),
+        json!({ "bytes": 1000, "peer": "127.0.0.1", "tls": false })
+    );
+    assert!(!whole.headers.contains_key("x-amzn-requestid"));
+    let whole = ask(&client, Outgoing::new(Method::POST, "/site/a").body(vec![0; 1001])).await;
+    assert_eq!(
+        (whole.status, document(&whole)),
+        (StatusCode::IM_A_TEAPOT, json!("TooLarge"))
+    );
+    let whole = ask(&client, Outgoing::new(Method::GET, "/site/panic")).await;
+    assert_eq!(document(&whole), json!({ "message": "Internal Server Error" }));
+    running.handle.refuse_new();
+    let whole = ask(&client, Outgoing::new(Method::GET, "/site/a")).await;
+    assert_eq!(document(&whole), json!("Draining"));
 }
 
 #[tokio::test]

@@ -189,6 +189,7 @@ async fn serve(
             metrics,
             is_draining,
         }),
+        site: None,
         clock: SystemTime::now,
     };
     let listeners = listeners

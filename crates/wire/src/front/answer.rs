@@ -12,14 +12,17 @@ use futures_util::FutureExt;
 use http::request;
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 use hyper::body::{Body as _, Incoming};
+use serde_json::json;
 use tokio::sync::Semaphore;
 
 use super::body::{ReadBodyError, ResponseBody, discard_body, read_body};
 use super::connection::Running;
+use super::site::{Peer, Refused, Site, SiteRequest};
 use super::{FrontOptions, PLAIN_PREFIX, Plain, Services};
 use crate::error::ApiError;
+use crate::rest::json_response;
 use crate::service::{Caller, Request, Response, Service};
-use crate::sigv4::{Claim, Parts, Scope, SigningTime, Verifier, decode_query, is_presigned_parameter};
+use crate::sigv4::{BodyHasher, Claim, Parts, Scope, SigningTime, Verifier, decode_query, is_presigned_parameter};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
 
@@ -30,6 +33,7 @@ pub(super) struct House {
     pub(super) verifier: Verifier,
     pub(super) services: Services,
     pub(super) plain: Arc<dyn Plain>,
+    pub(super) site: Option<Arc<dyn Site>>,
     pub(super) clock: fn() -> SystemTime,
     pub(super) bodies: Arc<Semaphore>,
     pub(super) is_refusing: AtomicBool,
@@ -55,33 +59,42 @@ impl House {
     pub(super) async fn answer(
         &self,
         request: http::Request<Incoming>,
+        peer: Peer,
         running: Running,
     ) -> http::Response<ResponseBody> {
         let id = RequestId::new();
         let is_waiting = request.headers().contains_key(http::header::EXPECT);
-        let answer = match self.answer_plain(&request).await {
-            Some(response) => Ok(response),
-            None => self.answer_signed(id, request).await,
+        let (head, incoming) = request.into_parts();
+        let limit = self
+            .site
+            .as_ref()
+            .and_then(|site| Some((site, site.body_limit(&head)?)));
+        let answer = if let Some((site, limit)) = limit {
+            self.answer_site(&**site, limit, id, head, incoming, peer).await
+        } else {
+            let answer = match self.answer_plain(&head).await {
+                Some(response) => Ok(response),
+                None => self.answer_signed(id, head, incoming).await,
+            };
+            let mut answer = answer.map_err(|Refusal { error, rest }| (error.into_response(), rest));
+            let (Ok(response) | Err((response, _))) = &mut answer;
+            if let Ok(value) = HeaderValue::from_maybe_shared(Bytes::from(id.to_string())) {
+                response.headers.insert(REQUEST_ID, value);
+            }
+            answer
         };
         let (response, is_last) = match answer {
-            Ok(response) => (response, false),
-            Err(Refusal { error, rest: None }) => (error.into_response(), false),
-            Err(Refusal {
-                error,
-                rest: Some(rest),
-            }) => {
+            Ok(response) | Err((response, None)) => (response, false),
+            Err((response, Some(rest))) => {
                 // A client that still sends when the connection is closed may never get to read its answer. One
                 // that waits to be told to go on has not begun to send.
                 let is_whole = rest.is_end_stream() || (!is_waiting && discard_body(rest, &self.options).await);
-                (error.into_response(), !is_whole)
+                (response, !is_whole)
             }
         };
         let mut answer = http::Response::new(ResponseBody::new(response.body, running));
         *answer.status_mut() = response.status;
         *answer.headers_mut() = response.headers;
-        if let Ok(value) = HeaderValue::from_maybe_shared(Bytes::from(id.to_string())) {
-            answer.headers_mut().insert(REQUEST_ID, value);
-        }
         if is_last {
             answer
                 .headers_mut()
@@ -91,9 +104,9 @@ impl House {
     }
 
     /// What may be asked without a signature; everything else below [`PLAIN_PREFIX`] is a service's, as elsewhere.
-    async fn answer_plain(&self, request: &http::Request<Incoming>) -> Option<Response> {
-        let path = request.uri().path();
-        let is_get = matches!(*request.method(), Method::GET | Method::HEAD);
+    async fn answer_plain(&self, head: &request::Parts) -> Option<Response> {
+        let path = head.uri.path();
+        let is_get = matches!(head.method, Method::GET | Method::HEAD);
         if is_get && path.starts_with(PLAIN_PREFIX) {
             self.plain.get(path).await
         } else {
@@ -101,8 +114,54 @@ impl House {
         }
     }
 
-    async fn answer_signed(&self, id: RequestId, request: http::Request<Incoming>) -> Result<Response, Refusal> {
-        let (head, incoming) = request.into_parts();
+    /// An error is the answer together with what is still to come from the client.
+    async fn answer_site(
+        &self,
+        site: &dyn Site,
+        limit: usize,
+        id: RequestId,
+        head: request::Parts,
+        mut incoming: Incoming,
+        peer: Peer,
+    ) -> Result<Response, (Response, Option<Incoming>)> {
+        if self.is_refusing.load(Relaxed) {
+            return Err((site.refuse(&head, id, Refused::Draining), Some(incoming)));
+        }
+        let read = read_body(&mut incoming, limit, &self.options, &self.bodies, |_| ()).await;
+        let body = match read {
+            Ok(body) => body,
+            Err(ReadBodyError::TooLarge) => return Err((site.refuse(&head, id, Refused::TooLarge), Some(incoming))),
+            Err(ReadBodyError::NoRoom) => return Err((site.refuse(&head, id, Refused::NoRoom), Some(incoming))),
+            Err(ReadBodyError::TooSlow | ReadBodyError::Broken) => {
+                return Err((site.refuse(&head, id, Refused::TooSlow), None));
+            }
+        };
+        let request = SiteRequest {
+            id,
+            head,
+            body,
+            peer,
+            received: Instant::now(),
+        };
+        match AssertUnwindSafe(async { site.call(request).await })
+            .catch_unwind()
+            .await
+        {
+            Ok(response) => Ok(response),
+            Err(_) => {
+                tracing::error!(%id, "a site panicked");
+                let message = json!({ "message": "Internal Server Error" });
+                Ok(json_response(StatusCode::INTERNAL_SERVER_ERROR, &message))
+            }
+        }
+    }
+
+    async fn answer_signed(
+        &self,
+        id: RequestId,
+        head: request::Parts,
+        incoming: Incoming,
+    ) -> Result<Response, Refusal> {
         if self.is_refusing.load(Relaxed) {
             return Err(Refusal {
                 error: draining(),
@@ -121,7 +180,10 @@ impl House {
             received: Instant::now(),
         };
         // A service that panics has a fault; its other clients, on this connection too, need not pay for it.
-        match AssertUnwindSafe(service.call(request)).catch_unwind().await {
+        match AssertUnwindSafe(async { service.call(request).await })
+            .catch_unwind()
+            .await
+        {
             Ok(response) => Ok(response),
             Err(_) => {
                 tracing::error!(%id, service = service.signing_name(), "a service panicked");
@@ -172,8 +234,10 @@ impl House {
                 rest: Some(incoming),
             });
         }
-        let read = read_body(&mut incoming, limit.bytes, &self.options, &self.bodies).await;
-        let (body, hash) = read.map_err(|error| match error {
+        let mut hasher = BodyHasher::default();
+        let see = |part: &[u8]| hasher.update(part);
+        let read = read_body(&mut incoming, limit.bytes, &self.options, &self.bodies, see).await;
+        let body = read.map_err(|error| match error {
             ReadBodyError::TooLarge => Refusal {
                 error: (limit.error)(limit.bytes),
                 rest: Some(incoming),
@@ -191,7 +255,7 @@ impl House {
                 rest: None,
             },
         })?;
-        let caller = self.verifier.verify(&parts, &claim, &credential, &hash);
+        let caller = self.verifier.verify(&parts, &claim, &credential, &hasher.finish());
         let caller = caller.map_err(|error| Refusal {
             error: error.into(),
             rest: None,

@@ -14,7 +14,6 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::FrontOptions;
 use super::connection::Running;
 use crate::service::{Body, BrokenBody};
-use crate::sigv4::{BodyHash, BodyHasher};
 
 /// How much is thrown away of a body that does not say its length.
 const UNDECLARED_BYTES: usize = 8 * 1024 * 1024;
@@ -46,23 +45,23 @@ impl<T: AsRef<[u8]>> AsRef<[u8]> for Held<T> {
     }
 }
 
-/// Reads a body of at most `limit` bytes and hashes it on the way.
+/// Reads a body of at most `limit` bytes; `see` is shown each part of it in turn.
 pub(super) async fn read_body(
     body: &mut Incoming,
     limit: usize,
     options: &FrontOptions,
     bodies: &Arc<Semaphore>,
-) -> Result<(Bytes, BodyHash), ReadBodyError> {
-    let mut hasher = BodyHasher::default();
+    mut see: impl FnMut(&[u8]),
+) -> Result<Bytes, ReadBodyError> {
     let declared = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
     if declared > limit {
         return Err(ReadBodyError::TooLarge);
     }
     let mut pace = Pace::start(options);
     let Some(first) = pace.next(body).await? else {
-        return Ok((Bytes::new(), hasher.finish()));
+        return Ok(Bytes::new());
     };
-    hasher.update(&first);
+    see(&first);
     if first.len() > limit {
         return Err(ReadBodyError::TooLarge);
     }
@@ -73,7 +72,7 @@ pub(super) async fn read_body(
             bytes: first,
             _room: room,
         };
-        return Ok((Bytes::from_owner(held), hasher.finish()));
+        return Ok(Bytes::from_owner(held));
     }
     // Memory that is promised and not sent is never touched, so it costs nothing.
     let mut whole = BytesMut::with_capacity(declared.max(first.len() * 2).min(limit));
@@ -84,14 +83,14 @@ pub(super) async fn read_body(
             return Err(ReadBodyError::TooLarge);
         }
         room.merge(reserve(bodies, part.len(), options.body_grace).await?);
-        hasher.update(&part);
+        see(&part);
         whole.extend_from_slice(&part);
     }
     let held = Held {
         bytes: whole.freeze(),
         _room: room,
     };
-    Ok((Bytes::from_owner(held), hasher.finish()))
+    Ok(Bytes::from_owner(held))
 }
 
 /// Reads and forgets what is left of a body, within the same bounds of time, up to `discarded_bytes`. Whether the end

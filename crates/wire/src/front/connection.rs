@@ -18,12 +18,13 @@ use tokio::time::{Instant, sleep_until};
 use super::FrontOptions;
 use super::answer::House;
 use super::listen::Phase;
+use super::site::Peer;
 
 /// Requests at once on one HTTP/2 connection.
 const STREAMS: u32 = 128;
 
 /// Serves one connection to its end.
-pub(super) async fn serve(house: Arc<House>, stream: TcpStream, mut phase: watch::Receiver<Phase>) {
+pub(super) async fn serve(house: Arc<House>, stream: TcpStream, peer: Peer, mut phase: watch::Receiver<Phase>) {
     // Without it answers wait for acknowledgements of earlier ones. A socket that refuses it is only slower.
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "TCP_NODELAY could not be set");
@@ -36,7 +37,7 @@ pub(super) async fn serve(house: Arc<House>, stream: TcpStream, mut phase: watch
     let service = service_fn(|request| {
         let running = Running::start(&watched, request.version() == http::Version::HTTP_2);
         let house = house.clone();
-        async move { Ok::<_, std::convert::Infallible>(house.answer(request, running).await) }
+        async move { Ok::<_, std::convert::Infallible>(house.answer(request, peer, running).await) }
     });
     let builder = builder(&house.options);
     let mut connection = std::pin::pin!(builder.serve_connection(io, service));

@@ -11,6 +11,7 @@ use tokio::time::{sleep, timeout};
 
 use super::answer::House;
 use super::connection;
+use super::site::Peer;
 
 /// How long to wait after the system had no descriptor or memory for a connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -95,8 +96,8 @@ async fn accept(house: Arc<House>, listener: TcpListener, permits: Arc<Semaphore
             accepted = listener.accept() => accepted,
             _ = phase.wait_for(is_over) => return,
         };
-        let stream = match accepted {
-            Ok((stream, _)) => stream,
+        let (stream, address) = match accepted {
+            Ok(accepted) => accepted,
             Err(error) if is_of_the_client(&error) => continue,
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
@@ -111,7 +112,8 @@ async fn accept(house: Arc<House>, listener: TcpListener, permits: Arc<Semaphore
         let Ok(permit) = permit else { return };
         let (house, phase) = (house.clone(), phase.clone());
         tokio::spawn(async move {
-            connection::serve(house, stream, phase).await;
+            let peer = Peer { address, is_tls: false };
+            connection::serve(house, stream, peer, phase).await;
             drop(permit);
         });
     }

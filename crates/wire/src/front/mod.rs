@@ -1,7 +1,8 @@
 //! The HTTP server: connections in, verified requests to services, answers out.
 //!
 //! Read [`FrontOptions`] (what a client may cost), [`Services`] (who is asked), then [`Front::start`]. Inside:
-//! `listen` accepts and ends connections, `connection` watches one, `answer` takes one request through.
+//! `listen` accepts and ends connections, `connection` watches one, `answer` takes one request through. [`Site`] is who answers
+//! where AWS does not: at function URLs and HTTP APIs.
 //!
 //! **Invariant:** a client that is slow, huge or gone costs one connection and what it has sent, within the bounds
 //! of [`FrontOptions`]; others do not notice.
@@ -11,6 +12,7 @@ mod body;
 mod connection;
 mod listen;
 mod route;
+mod site;
 
 use std::fmt;
 use std::sync::Arc;
@@ -26,6 +28,7 @@ use crate::sigv4::{Credentials, Verifier};
 pub use body::ResponseBody;
 pub use listen::{Drained, Handle};
 pub use route::{Hints, Services};
+pub use site::{Peer, Refused, Site, SiteRequest};
 
 /// Paths that begin so are ours and not AWS's: those that [`Plain`] answers are not signed.
 pub const PLAIN_PREFIX: &str = "/_ephyra/";
@@ -91,6 +94,8 @@ pub struct Front {
     pub services: Services,
     /// Who answers unsigned requests.
     pub plain: Arc<dyn Plain>,
+    /// Who answers at addresses that are not AWS's.
+    pub site: Option<Arc<dyn Site>>,
     /// What the time is.
     pub clock: fn() -> SystemTime,
 }
@@ -114,6 +119,7 @@ impl Front {
             verifier,
             services: self.services,
             plain: self.plain,
+            site: self.site,
             clock: self.clock,
             bodies,
             is_refusing: std::sync::atomic::AtomicBool::new(false),
