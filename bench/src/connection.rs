@@ -87,8 +87,13 @@ impl Connection {
 
 /// A request without a signature.
 pub(crate) fn unsigned(address: SocketAddr, method: &Method, path: &str, body: &[u8]) -> Bytes {
+    to_host(&address.to_string(), method, path, "", body)
+}
+
+/// A request for a host, with more header lines.
+pub(crate) fn to_host(host: &str, method: &Method, path: &str, more: &str, body: &[u8]) -> Bytes {
     let mut request = format!(
-        "{method} {path} HTTP/1.1\r\nhost: {address}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+        "{method} {path} HTTP/1.1\r\nhost: {host}\r\n{more}content-type: application/json\r\ncontent-length: {}\r\n\r\n",
         body.len()
     )
     .into_bytes();
@@ -96,9 +101,21 @@ pub(crate) fn unsigned(address: SocketAddr, method: &Method, path: &str, body: &
     request.into()
 }
 
-/// A signed request; `query` is percent-encoded.
+/// A request that is signed for Lambda; `query` is percent-encoded.
 pub(crate) fn signed(address: SocketAddr, method: &Method, path: &str, query: &str, body: &[u8]) -> Result<Bytes> {
-    let signer = Signer::new(ACCESS_KEY, SECRET_KEY, "us-east-1", "lambda");
+    signed_for("lambda", address, method, path, query, body)
+}
+
+/// The same for another service.
+pub(crate) fn signed_for(
+    service: &str,
+    address: SocketAddr,
+    method: &Method,
+    path: &str,
+    query: &str,
+    body: &[u8],
+) -> Result<Bytes> {
+    let signer = Signer::new(ACCESS_KEY, SECRET_KEY, "us-east-1", service);
     let mut headers = HeaderMap::new();
     headers.insert(HOST, HeaderValue::from_str(&address.to_string())?);
     headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));

@@ -54,6 +54,18 @@ pub(crate) struct Run {
 }
 
 impl Run {
+    /// An error when a call was not answered with this status, which is none of success.
+    pub(crate) fn all_are(self, status: u16) -> Result<Self> {
+        let good = self.samples.iter().filter(|sample| sample.is_good).count();
+        let first = self.first_bad.as_ref().map(|reply| reply.status);
+        ensure!(
+            good == 0 && first == Some(status),
+            "{good} of {} calls succeeded where all had to be answered {status}; the first other: {first:?}",
+            self.samples.len()
+        );
+        Ok(self)
+    }
+
     /// An error when a call was not a success.
     pub(crate) fn all_good(self, what: &str) -> Result<Self> {
         let bad = self.samples.iter().filter(|sample| !sample.is_good).count();

@@ -10,7 +10,7 @@ use base64::engine::general_purpose::STANDARD;
 use http::Method;
 use serde_json::{Value, json};
 
-use crate::connection::{Bytes, Connection, signed};
+use crate::connection::{Bytes, Connection, signed, signed_for};
 use crate::crowd::Crowd;
 use crate::language::{Language, Languages};
 use crate::stop;
@@ -58,6 +58,27 @@ impl Api {
         let what = format!("{method} {path}");
         let (reply, took) = self.connection.send(&request).with_context(|| what.clone())?;
         Ok((reply.success(&what)?, took))
+    }
+
+    /// A call of another service, of JSON and answered with JSON, that has to succeed.
+    pub(crate) fn call_service(&mut self, service: &str, path: &str, body: &Value) -> Result<Value> {
+        let body = body.to_string();
+        let request = signed_for(service, self.address, &Method::POST, path, "", body.as_bytes())?;
+        let (reply, _) = self.connection.send(&request).with_context(|| path.to_owned())?;
+        serde_json::from_slice(&reply.success(path)?).with_context(|| format!("{path} is not answered with JSON"))
+    }
+
+    /// Gives a function a URL that anybody may call, and says its host.
+    pub(crate) fn open_url(&mut self, name: &str, mode: &str) -> Result<String> {
+        let url = json!({ "AuthType": "NONE", "InvokeMode": mode });
+        let made = self.call_service("lambda", &format!("/2021-10-31/functions/{name}/url"), &url)?;
+        let permission = json!({
+            "StatementId": "everybody", "Action": "lambda:InvokeFunctionUrl", "Principal": "*",
+            "FunctionUrlAuthType": "NONE",
+        });
+        self.call_service("lambda", &format!("{FUNCTIONS}/{name}/policy"), &permission)?;
+        let url: http::Uri = made["FunctionUrl"].as_str().context("there is a URL")?.parse()?;
+        Ok(url.authority().context("a URL has a host")?.to_string())
     }
 
     /// Makes a function with an empty handler and waits until it can be called.

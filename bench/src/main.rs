@@ -120,6 +120,8 @@ enum Part {
     Trace,
     /// Memory and time of start with ten thousand functions, and with none
     Scale,
+    /// Functions behind HTTP: URLs, HTTP APIs with authorizers, streams; beside bare servers
+    Door,
     /// The other platforms, from where `--peers` says, and this one beside them
     Peers,
 }

@@ -3,8 +3,10 @@
 mod burst;
 mod cold;
 mod density;
+mod door;
 mod rate;
 mod scale;
+mod side;
 mod storm;
 mod teardown;
 mod throughput;
@@ -29,11 +31,12 @@ pub(crate) fn measure(part: Part, bench: &Bench, report: &mut Report) -> Result<
         Part::Storm => storm::measure(bench, report),
         Part::Trace => trace::measure(bench, report),
         Part::Scale => scale::measure(bench, report),
+        Part::Door => door::measure(bench, report),
         Part::Peers => peer::measure(bench, report),
     }
 }
 
-pub(crate) use self::throughput::CONNECTIONS;
+pub(crate) use self::side::CONNECTIONS;
 
 /// Told of a language that is not there.
 const ABSENT: &str = "not on this machine";

@@ -101,6 +101,19 @@ pub(crate) fn measure(bench: &Bench, report: &mut Report) -> Result<()> {
     Ok(())
 }
 
+/// Starts one of the others by its name; None where it is not installed.
+pub(crate) fn start(bench: &Bench, name: &str) -> Result<Option<Running>> {
+    let Some(folder) = &bench.peers else { return Ok(None) };
+    let folder = folder.canonicalize()?;
+    list::put_files(&folder)?;
+    let peer = list::ALL.iter().find(|peer| peer.name == name);
+    let peer = peer.with_context(|| format!("there is no {name}"))?;
+    if !peer.is_in(&folder) {
+        return Ok(None);
+    }
+    Ok(Some(Running::start(&folder, peer)?.0))
+}
+
 fn add(report: &mut Report, grid: &mut Grid, name: &str, told: Result<Told>) {
     let told = match told {
         Ok(told) => told,
@@ -168,9 +181,9 @@ fn send(connection: &mut Connection, request: &[u8]) -> Result<Duration> {
 }
 
 /// A started peer, and the call that it answers.
-struct Running {
-    address: SocketAddr,
-    request: Bytes,
+pub(crate) struct Running {
+    pub(crate) address: SocketAddr,
+    pub(crate) request: Bytes,
     _process: Process,
 }
 
