@@ -6,3 +6,5 @@
 //! **Invariant:** nothing about the inside (a function's error, a configuration, an address) goes out to a client that the protocol does not ask for.
 
 #![forbid(unsafe_code)]
+
+pub mod api;

@@ -1,0 +1,5 @@
+//! HTTP APIs (API Gateway v2).
+//!
+//! [`live`] answers requests.
+
+pub mod live;
