@@ -161,6 +161,7 @@ fn main() {
             services,
             plain: Arc::new(Hello),
             site: None,
+            tls: None,
             clock: SystemTime::now,
         }
         .start(vec![listener]);

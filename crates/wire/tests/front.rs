@@ -172,6 +172,7 @@ async fn start(options: FrontOptions) -> Running {
         services,
         plain: Arc::new(Health),
         site: Some(Arc::new(Pages)),
+        tls: None,
         clock: SystemTime::now,
     };
     Running {

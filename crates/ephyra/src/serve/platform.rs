@@ -190,6 +190,7 @@ async fn serve(
             is_draining,
         }),
         site: None,
+        tls: None,
         clock: SystemTime::now,
     };
     let listeners = listeners

@@ -18,7 +18,7 @@ use tokio::sync::Semaphore;
 use super::body::{ReadBodyError, ResponseBody, discard_body, read_body};
 use super::connection::Running;
 use super::site::{Peer, Refused, Site, SiteRequest};
-use super::{FrontOptions, PLAIN_PREFIX, Plain, Services};
+use super::{FrontOptions, PLAIN_PREFIX, Plain, Services, Tls};
 use crate::error::ApiError;
 use crate::rest::json_response;
 use crate::service::{Caller, Request, Response, Service};
@@ -34,6 +34,7 @@ pub(super) struct House {
     pub(super) services: Services,
     pub(super) plain: Arc<dyn Plain>,
     pub(super) site: Option<Arc<dyn Site>>,
+    pub(super) tls: Option<Tls>,
     pub(super) clock: fn() -> SystemTime,
     pub(super) bodies: Arc<Semaphore>,
     pub(super) is_refusing: AtomicBool,

@@ -1,43 +1,50 @@
 //! One connection: its protocol, and the watch over how long it may do nothing.
 
-use std::io;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
-use std::task::{Context, Poll, ready};
+use std::task::Poll;
 use std::time::Duration;
 
+use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout};
+use tokio_rustls::TlsAcceptor;
 
-use super::FrontOptions;
 use super::answer::House;
+use super::body::ResponseBody;
 use super::listen::Phase;
 use super::site::Peer;
+use super::stream::{Stream, Watched};
+use super::{FrontOptions, head};
 
 /// Requests at once on one HTTP/2 connection.
 const STREAMS: u32 = 128;
 
+/// The first byte of a connection that begins with TLS: a handshake's (RFC 8446, 5.1). No method begins so.
+const HANDSHAKE: u8 = 0x16;
+
 /// Serves one connection to its end.
-pub(super) async fn serve(house: Arc<House>, stream: TcpStream, peer: Peer, mut phase: watch::Receiver<Phase>) {
+pub(super) async fn serve(house: Arc<House>, stream: TcpStream, mut peer: Peer, mut phase: watch::Receiver<Phase>) {
     // Without it answers wait for acknowledgements of earlier ones. A socket that refuses it is only slower.
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "TCP_NODELAY could not be set");
     }
+    let opened = tokio::select! {
+        opened = open(&house, stream) => opened,
+        _ = phase.wait_for(|phase| *phase != Phase::Open) => return,
+    };
+    let Some(stream) = opened else { return };
+    peer.is_tls = matches!(stream, Stream::Tls(_));
     let watched = Arc::new(Activity::new());
-    let io = TokioIo::new(Watched {
-        stream,
-        activity: watched.clone(),
-    });
+    let io = TokioIo::new(Watched::new(stream, watched.clone(), house.options.header_bytes));
     let service = service_fn(|request| {
         let running = Running::start(&watched, request.version() == http::Version::HTTP_2);
         let house = house.clone();
-        async move { Ok::<_, std::convert::Infallible>(house.answer(request, peer, running).await) }
+        async move { Ok::<_, std::convert::Infallible>(answer(&house, request, peer, running).await) }
     });
     let builder = builder(&house.options);
     let mut connection = std::pin::pin!(builder.serve_connection(io, service));
@@ -68,6 +75,55 @@ pub(super) async fn serve(house: Arc<House>, stream: TcpStream, peer: Peer, mut 
             }
         }
     }
+}
+
+/// Finds out whether a connection begins with TLS, and if so, gets through its handshake. None when it came to nothing.
+async fn open(house: &House, stream: TcpStream) -> Option<Stream> {
+    let Some(tls) = &house.tls else {
+        return Some(Stream::Plain(stream));
+    };
+    let mut first = [0];
+    let peeked = timeout(house.options.idle_time, stream.peek(&mut first)).await;
+    if !matches!(peeked, Ok(Ok(1))) {
+        return None;
+    }
+    if first[0] != HANDSHAKE {
+        return Some(Stream::Plain(stream));
+    }
+    let handshake = TlsAcceptor::from(tls.config.clone()).accept(stream);
+    match timeout(house.options.header_time, handshake).await {
+        Ok(Ok(stream)) => Some(Stream::Tls(Box::new(stream))),
+        Ok(Err(error)) => {
+            tracing::debug!(%error, "a TLS handshake failed");
+            None
+        }
+        Err(_) => {
+            tracing::debug!("a TLS handshake took too long");
+            None
+        }
+    }
+}
+
+/// Answers a request, unless nobody should look at it.
+async fn answer(
+    house: &House,
+    request: http::Request<Incoming>,
+    peer: Peer,
+    running: Running,
+) -> http::Response<ResponseBody> {
+    let (head, incoming) = request.into_parts();
+    let at_once = match head::check(&head) {
+        Err(unfit) => Some(unfit.into_response(head.version)),
+        Ok(()) => house.tls.as_ref().and_then(|tls| tls.challenge(&head)),
+    };
+    let Some(response) = at_once else {
+        let request = http::Request::from_parts(head, incoming);
+        return house.answer(request, peer, running).await;
+    };
+    let mut answer = http::Response::new(ResponseBody::new(response.body, running));
+    *answer.status_mut() = response.status;
+    *answer.headers_mut() = response.headers;
+    answer
 }
 
 fn builder(options: &FrontOptions) -> auto::Builder<TokioExecutor> {
@@ -136,13 +192,15 @@ impl Activity {
         self.deadline(options).map_or(soon, |deadline| deadline.min(soon))
     }
 
-    fn has_read(&self) {
+    /// Bytes have come.
+    pub(super) fn has_read(&self) {
         if self.running.load(Relaxed) == 0 && !self.is_in_header.swap(true, Relaxed) {
             self.since.store(self.elapsed(), Relaxed);
         }
     }
 
-    fn has_written<T>(&self, result: &Poll<T>) {
+    /// Bytes were to be written: they were taken, or not yet.
+    pub(super) fn has_written<T>(&self, result: &Poll<T>) {
         if result.is_ready() {
             if self.stuck.load(Relaxed) != 0 {
                 self.stuck.store(0, Relaxed);
@@ -172,52 +230,5 @@ impl Drop for Running {
     fn drop(&mut self) {
         self.0.since.store(self.0.elapsed(), Relaxed);
         self.0.running.fetch_sub(1, Relaxed);
-    }
-}
-
-/// A stream that tells what it does.
-struct Watched {
-    stream: TcpStream,
-    activity: Arc<Activity>,
-}
-
-impl AsyncRead for Watched {
-    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let before = buf.filled().len();
-        let result = ready!(Pin::new(&mut self.stream).poll_read(context, buf));
-        if buf.filled().len() > before {
-            self.activity.has_read();
-        }
-        Poll::Ready(result)
-    }
-}
-
-impl AsyncWrite for Watched {
-    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let result = Pin::new(&mut self.stream).poll_write(context, bytes);
-        self.activity.has_written(&result);
-        result
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let result = Pin::new(&mut self.stream).poll_write_vectored(context, bufs);
-        self.activity.has_written(&result);
-        result
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }

@@ -1,7 +1,8 @@
 //! The HTTP server: connections in, verified requests to services, answers out.
 //!
 //! Read [`FrontOptions`] (what a client may cost), [`Services`] (who is asked), then [`Front::start`]. Inside:
-//! `listen` accepts and ends connections, `connection` watches one, `answer` takes one request through. [`Site`] is who answers
+//! `listen` accepts and ends connections, `connection` watches one, `framing` and `head` refuse what could be read in two
+//! ways, `answer` takes one request through. [`Site`] is who answers
 //! where AWS does not: at function URLs and HTTP APIs.
 //!
 //! **Invariant:** a client that is slow, huge or gone costs one connection and what it has sent, within the bounds
@@ -10,9 +11,13 @@
 mod answer;
 mod body;
 mod connection;
+mod framing;
+mod head;
 mod listen;
 mod route;
 mod site;
+mod stream;
+mod tls;
 
 use std::fmt;
 use std::sync::Arc;
@@ -29,6 +34,7 @@ pub use body::ResponseBody;
 pub use listen::{Drained, Handle};
 pub use route::{Hints, Services};
 pub use site::{Peer, Refused, Site, SiteRequest};
+pub use tls::{Challenges, Tls};
 
 /// Paths that begin so are ours and not AWS's: those that [`Plain`] answers are not signed.
 pub const PLAIN_PREFIX: &str = "/_ephyra/";
@@ -96,6 +102,8 @@ pub struct Front {
     pub plain: Arc<dyn Plain>,
     /// Who answers at addresses that are not AWS's.
     pub site: Option<Arc<dyn Site>>,
+    /// How to speak TLS, on every listener, with clients that begin so. None: all is plain.
+    pub tls: Option<Tls>,
     /// What the time is.
     pub clock: fn() -> SystemTime,
 }
@@ -120,6 +128,7 @@ impl Front {
             services: self.services,
             plain: self.plain,
             site: self.site,
+            tls: self.tls,
             clock: self.clock,
             bodies,
             is_refusing: std::sync::atomic::AtomicBool::new(false),
