@@ -18,7 +18,7 @@ fn is_match(key: &RouteKey, method: &Method, path: &Path<'_>) -> bool {
         return false;
     };
     of.as_ref().is_none_or(|of| of == method)
-        && segments.len() == path.len()
+        && segments.len() == path.count()
         && segments.iter().enumerate().all(|(index, segment)| match segment {
             Segment::Literal(text) => text == path.segment(index),
             Segment::Parameter(_) | Segment::Greedy(_) => true,

@@ -39,7 +39,7 @@ impl<'a> Path<'a> {
     }
 
     /// How many segments there are; `/` has none, `/a/` has two.
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.segments.len()
     }
 
@@ -80,7 +80,7 @@ mod tests {
 
     fn all(raw: &str) -> Vec<String> {
         let path = Path::new(raw);
-        (0..path.len()).map(|index| path.segment(index).to_owned()).collect()
+        (0..path.count()).map(|index| path.segment(index).to_owned()).collect()
     }
 
     #[test]

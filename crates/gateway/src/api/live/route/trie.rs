@@ -98,7 +98,7 @@ impl Tree {
 
     fn whole(&self, at: u32, depth: usize, method: &Method, path: &Path<'_>) -> Option<RouteIndex> {
         let node = self.nodes.get(at as usize)?;
-        if depth == path.len() {
+        if depth == path.count() {
             return node.whole.find(method);
         }
         let segment = path.segment(depth);
@@ -124,7 +124,7 @@ impl Tree {
         path: &Path<'_>,
         best: &mut Option<(usize, RouteIndex)>,
     ) {
-        let Some(node) = self.nodes.get(at as usize).filter(|_| depth < path.len()) else {
+        let Some(node) = self.nodes.get(at as usize).filter(|_| depth < path.count()) else {
             return;
         };
         let segment = path.segment(depth);
