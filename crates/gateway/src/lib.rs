@@ -7,4 +7,8 @@
 
 #![forbid(unsafe_code)]
 
+pub mod answer;
 pub mod api;
+pub mod cors;
+pub mod event;
+pub mod request;
