@@ -181,7 +181,8 @@ pub struct ResponseBody {
 }
 
 impl ResponseBody {
-    pub(super) fn new(body: Body, running: Running) -> Self {
+    pub(super) fn new(body: Body, mut running: Running) -> Self {
+        running.has_answer();
         Self {
             body,
             _running: Some(running),

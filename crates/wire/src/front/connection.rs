@@ -23,6 +23,12 @@ use super::{FrontOptions, head};
 
 /// Requests at once on one HTTP/2 connection.
 const STREAMS: u32 = 128;
+/// Requests of an HTTP/2 connection that may be taken back before anybody has seen them.
+const UNSEEN: usize = 20;
+/// Requests of a connection that may be taken back while they are worked on; more only if half as many are answered.
+const TAKEN_BACK: u32 = 100;
+/// Bytes of one HTTP/2 answer that wait for the client.
+const SEND_BYTES: usize = 128 * 1024;
 
 /// The first byte of a connection that begins with TLS: a handshake's (RFC 8446, 5.1). No method begins so.
 const HANDSHAKE: u8 = 0x16;
@@ -134,6 +140,8 @@ fn builder(options: &FrontOptions) -> auto::Builder<TokioExecutor> {
     builder
         .http2()
         .max_concurrent_streams(STREAMS)
+        .max_pending_accept_reset_streams(UNSEEN)
+        .max_send_buf_size(SEND_BYTES)
         .max_header_list_size(u32::try_from(header_bytes).unwrap_or(u32::MAX));
     builder
 }
@@ -151,6 +159,9 @@ pub(super) struct Activity {
     since: AtomicU64,
     /// Since when the client has taken no byte of what is to be written.
     stuck: AtomicU64,
+    /// Requests that were answered, and that were taken back before they were.
+    answered: AtomicU32,
+    taken_back: AtomicU32,
 }
 
 impl Activity {
@@ -162,6 +173,8 @@ impl Activity {
             is_http2: AtomicBool::new(false),
             since: AtomicU64::new(0),
             stuck: AtomicU64::new(0),
+            answered: AtomicU32::new(0),
+            taken_back: AtomicU32::new(0),
         }
     }
 
@@ -192,6 +205,12 @@ impl Activity {
         self.deadline(options).map_or(soon, |deadline| deadline.min(soon))
     }
 
+    /// Whether the client asks only to take it back (CVE-2023-44487).
+    pub(super) fn is_fickle(&self) -> bool {
+        let taken_back = self.taken_back.load(Relaxed);
+        taken_back > TAKEN_BACK && taken_back / 2 > self.answered.load(Relaxed)
+    }
+
     /// Bytes have come.
     pub(super) fn has_read(&self) {
         if self.running.load(Relaxed) == 0 && !self.is_in_header.swap(true, Relaxed) {
@@ -213,7 +232,10 @@ impl Activity {
 
 /// A request that is worked on, from its headers to the end of its answer.
 #[derive(Debug)]
-pub(super) struct Running(Arc<Activity>);
+pub(super) struct Running {
+    activity: Arc<Activity>,
+    is_answered: bool,
+}
 
 impl Running {
     fn start(activity: &Arc<Activity>, is_http2: bool) -> Self {
@@ -222,13 +244,28 @@ impl Running {
         if is_http2 {
             activity.is_http2.store(true, Relaxed);
         }
-        Self(activity.clone())
+        Self {
+            activity: activity.clone(),
+            is_answered: false,
+        }
+    }
+
+    /// There is an answer; its body may still be on its way.
+    pub(super) const fn has_answer(&mut self) {
+        self.is_answered = true;
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.0.since.store(self.0.elapsed(), Relaxed);
-        self.0.running.fetch_sub(1, Relaxed);
+        let activity = &self.activity;
+        let ended = if self.is_answered {
+            &activity.answered
+        } else {
+            &activity.taken_back
+        };
+        ended.fetch_add(1, Relaxed);
+        activity.since.store(activity.elapsed(), Relaxed);
+        activity.running.fetch_sub(1, Relaxed);
     }
 }

@@ -64,6 +64,10 @@ impl AsyncRead for Watched {
             // An end: nothing of what came behind is a request.
             return Poll::Ready(Ok(()));
         }
+        if this.activity.is_fickle() {
+            let message = "the client takes its requests back";
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::ConnectionAborted, message)));
+        }
         let before = buf.filled().len();
         let result = ready!(this.stream.pinned().poll_read(context, buf));
         let new = &buf.filled()[before..];
