@@ -21,6 +21,8 @@ pub mod environment;
 mod extensions;
 mod failure;
 pub mod frame;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 pub mod java;
 pub mod job;
 pub mod journal;

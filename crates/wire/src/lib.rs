@@ -14,6 +14,8 @@ pub mod client;
 pub mod error;
 pub mod eventstream;
 pub mod front;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 pub mod rest;
 pub mod service;
 pub mod sigv4;
