@@ -5,12 +5,12 @@ Each of the 239 situations is either in `SCENARIOS` (replayed) or in `LEFT_OUT` 
 
 import pytest
 
-from recorded import concurrency, functions, layers, names, permissions, versions
+from recorded import concurrency, functions, layers, names, permissions, urls, versions
 from recorded.left_out import LEFT_OUT
 from recorded.recorder import RECORDED, Recorder
 
 SCENARIOS = {}
-for module in (functions, versions, layers, permissions, concurrency, names):
+for module in (functions, versions, layers, permissions, concurrency, names, urls):
     SCENARIOS |= module.SCENARIOS
 
 

@@ -9,6 +9,7 @@ import json
 import re
 
 PLACEHOLDER = re.compile(r"<([a-z][a-z0-9_-]*(?::(?:\d+|len\(\d+\)))?)>")
+FUNCTION_URL = re.compile(r"http://[a-z0-9]{32}\.lambda-url\.[a-z0-9-]+\.localhost:\d+/")
 ISO_DATE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{3})?\+0000")
 
 # Placeholders that may stand for another value each time.
@@ -67,6 +68,8 @@ class Bindings:
         want = want.replace("111111111111", self.account)
         if want in ("date", "datetime") and isinstance(got, str):
             return None if ISO_DATE.fullmatch(got) else f"{got!r} is not a time as AWS writes it"
+        if want == "lambda-url" and isinstance(got, str):
+            return None if FUNCTION_URL.fullmatch(got) else f"{got!r} is not a function URL"
         if not isinstance(got, str):
             got = str(got)
         pattern, names, position = "", [], 0

@@ -464,6 +464,7 @@ OF_LIST = {
     "get_function_concurrency",
     "get_function_configuration",
     "get_function_event_invoke_config",
+    "get_function_url_config",
     "invoke",
 }
 for case in RECORDED:

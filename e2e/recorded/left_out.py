@@ -4,7 +4,6 @@ OPERATION = "its operations are not offered"
 LEFT_OUT = {
     "TestCodeSigningConfig / ": f"code signing: {OPERATION}",
     "TestLambdaEventSourceMappings / ": f"event source mappings: {OPERATION}",
-    "TestLambdaUrl / ": f"function URLs: {OPERATION}",
     "TestLambdaImages / test_lambda_image": "container images are not offered",
     "TestLambdaSnapStart / test_snapstart_lifecycle[dotnet": "the runtime is not offered",
     "TestLambdaSnapStart / test_snapstart_update_function_configuration[dotnet": "the runtime is not offered",
@@ -13,8 +12,6 @@ LEFT_OUT = {
     "TestLambdaLayer / test_layer_policy": f"layer permissions: {OPERATION}",
     "TestLambdaFunction / test_vpc_config": "VPCs are not offered",
     "TestLambdaFunction / test_invalid_vpc_config": "VPCs are not offered",
-    "TestLambdaFunction / test_ops_on_nonexisting_fn[get_function_url_config]": f"function URLs: {OPERATION}",
-    "TestLambdaFunction / test_get_function_wrong_region[get_function_url_config]": f"function URLs: {OPERATION}",
     "TestLambdaTag / test_create_tag_on_esm_create": f"event source mappings: {OPERATION}",
     "TestLambdaTag / test_tag_lifecycle[event_source_mapping]": f"event source mappings: {OPERATION}",
     "TestLambdaTag / test_tag_exceptions[event_source_mapping]": f"event source mappings: {OPERATION}",

@@ -1,6 +1,6 @@
-//! What names mean, kept so that a warm invocation reads no record.
+//! What names and function URLs mean, kept so that a warm invocation reads no record.
 //!
-//! Bounded by the number of functions. Two generations stand in for a list of recent use: what is used moves to the
+//! Bounded by the number of functions and of URLs. Two generations stand in for a list of recent use: what is used moves to the
 //! young one, and when that is full it becomes the old one, whose unused content goes.
 
 use std::collections::HashMap;
@@ -9,10 +9,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use ephyra_core::compute::EventConfig;
 use ephyra_core::revision::Revision;
+use ephyra_core::url::FunctionUrl;
 use parking_lot::Mutex;
 
 /// How many functions are kept in both generations together.
 const FUNCTIONS: usize = 4096;
+/// How many URLs are kept in both generations together.
+const URLS: usize = 4096;
 /// How many qualifiers of one function are kept.
 const QUALIFIERS: usize = 64;
 
@@ -42,17 +45,28 @@ impl Meaning {
 /// A function's meanings by qualifier; no qualifier is the empty text.
 type Meanings = Vec<(String, Arc<Meaning>)>;
 
-#[derive(Default)]
-struct Generations {
-    young: HashMap<String, Meanings>,
-    old: HashMap<String, Meanings>,
+struct Generations<V> {
+    young: HashMap<String, V>,
+    old: HashMap<String, V>,
+    /// How many values either generation has at most.
+    limit: usize,
 }
 
 /// The cache.
-#[derive(Default)]
 pub(crate) struct Cache {
-    generations: Mutex<Generations>,
+    meanings: Mutex<Generations<Meanings>>,
+    urls: Mutex<Generations<Arc<FunctionUrl>>>,
     changes: AtomicU64,
+}
+
+impl Default for Cache {
+    fn default() -> Self {
+        Self {
+            meanings: Mutex::new(Generations::new(FUNCTIONS)),
+            urls: Mutex::new(Generations::new(URLS)),
+            changes: AtomicU64::new(0),
+        }
+    }
 }
 
 /// The state of the cache before a record was read.
@@ -63,24 +77,24 @@ impl Cache {
     /// The meaning of a name, when it is kept.
     pub(crate) fn get(&self, function: &str, qualifier: Option<&str>) -> Option<Arc<Meaning>> {
         let qualifier = qualifier.unwrap_or_default();
-        let mut generations = self.generations.lock();
-        if let Some(meanings) = generations.young.get(function) {
-            return find(meanings, qualifier);
-        }
-        let (name, meanings) = generations.old.remove_entry(function)?;
-        let found = find(&meanings, qualifier);
-        generations.insert(name, meanings);
-        found
+        self.meanings
+            .lock()
+            .read(function, |meanings| find(meanings, qualifier))?
     }
 
-    /// To be called before the records are read that [`Cache::put`] is then given.
+    /// The URL of an id, when it is kept.
+    pub(crate) fn url(&self, id: &str) -> Option<Arc<FunctionUrl>> {
+        self.urls.lock().read(id, Arc::clone)
+    }
+
+    /// To be called before the records are read that [`Cache::put`] or [`Cache::put_url`] is then given.
     pub(crate) fn before(&self) -> Before {
         Before(self.changes.load(Ordering::Acquire))
     }
 
     /// Keeps a meaning, unless something has changed since `before`: it may have been read too early.
     pub(crate) fn put(&self, before: Before, function: &str, qualifier: Option<&str>, meaning: Arc<Meaning>) {
-        let mut generations = self.generations.lock();
+        let mut generations = self.meanings.lock();
         if self.changes.load(Ordering::Acquire) != before.0 {
             return;
         }
@@ -94,24 +108,57 @@ impl Cache {
         generations.insert(function.to_owned(), meanings);
     }
 
-    /// Forgets a function; to be called after each change of one of its records.
+    /// Keeps a URL, unless something has changed since `before`.
+    pub(crate) fn put_url(&self, before: Before, url: Arc<FunctionUrl>) {
+        let mut generations = self.urls.lock();
+        if self.changes.load(Ordering::Acquire) == before.0 {
+            generations.take(&url.id);
+            generations.insert(url.id.clone(), url);
+        }
+    }
+
+    /// Forgets a function and its URLs; to be called after each change of one of its records.
     pub(crate) fn forget(&self, function: &str) {
-        let mut generations = self.generations.lock();
+        // Counted before either is forgotten: what was read too early is not put behind it.
         self.changes.fetch_add(1, Ordering::AcqRel);
-        generations.take(function);
+        self.meanings.lock().take(function);
+        self.urls.lock().retain(|url| url.function.as_str() != function);
     }
 }
 
-impl Generations {
-    fn take(&mut self, function: &str) -> Option<Meanings> {
-        self.young.remove(function).or_else(|| self.old.remove(function))
+impl<V> Generations<V> {
+    fn new(both: usize) -> Self {
+        Self {
+            young: HashMap::new(),
+            old: HashMap::new(),
+            limit: both / 2,
+        }
     }
 
-    fn insert(&mut self, function: String, meanings: Meanings) {
-        if self.young.len() >= FUNCTIONS / 2 {
+    fn read<R>(&mut self, key: &str, read: impl FnOnce(&V) -> R) -> Option<R> {
+        if let Some(value) = self.young.get(key) {
+            return Some(read(value));
+        }
+        let (key, value) = self.old.remove_entry(key)?;
+        let found = read(&value);
+        self.insert(key, value);
+        Some(found)
+    }
+
+    fn take(&mut self, key: &str) -> Option<V> {
+        self.young.remove(key).or_else(|| self.old.remove(key))
+    }
+
+    fn insert(&mut self, key: String, value: V) {
+        if self.young.len() >= self.limit {
             self.old = std::mem::take(&mut self.young);
         }
-        self.young.insert(function, meanings);
+        self.young.insert(key, value);
+    }
+
+    fn retain(&mut self, is_kept: impl Fn(&V) -> bool) {
+        self.young.retain(|_, value| is_kept(value));
+        self.old.retain(|_, value| is_kept(value));
     }
 }
 
@@ -191,8 +238,47 @@ mod tests {
             cache.put(cache.before(), &number.to_string(), None, meaning());
             assert!(cache.get("used", None).is_some());
         }
-        let generations = cache.generations.lock();
+        let generations = cache.meanings.lock();
         assert!(generations.young.len() + generations.old.len() <= FUNCTIONS);
+    }
+
+    fn url(id: &str, function: &str) -> Arc<FunctionUrl> {
+        Arc::new(FunctionUrl {
+            id: id.to_owned(),
+            function: function.parse().unwrap(),
+            qualifier: None,
+            auth: ephyra_core::url::UrlAuth::None,
+            is_open: true,
+            invoke_mode: ephyra_core::url::InvokeMode::Buffered,
+            cors: None,
+        })
+    }
+
+    #[test]
+    fn a_function_is_forgotten_with_its_urls_and_no_others() {
+        let cache = Cache::default();
+        let early = cache.before();
+        for (id, function) in [("1", "f"), ("2", "f"), ("3", "g")] {
+            cache.put_url(cache.before(), url(id, function));
+        }
+        assert!(cache.url("1").is_some());
+        cache.forget("f");
+        assert!(cache.url("1").is_none() && cache.url("2").is_none());
+        assert_eq!(cache.url("3").map(|url| url.function.to_string()).as_deref(), Some("g"));
+        cache.put_url(early, url("1", "f"));
+        assert!(cache.url("1").is_none(), "it was read before the change");
+    }
+
+    #[test]
+    fn urls_are_bounded_and_those_in_use_stay() {
+        let cache = Cache::default();
+        cache.put_url(cache.before(), url("used", "f"));
+        for number in 0..2 * URLS {
+            cache.put_url(cache.before(), url(&number.to_string(), "f"));
+            assert!(cache.url("used").is_some());
+        }
+        let generations = cache.urls.lock();
+        assert!(generations.young.len() + generations.old.len() <= URLS);
     }
 
     #[test]
@@ -201,7 +287,7 @@ mod tests {
         for number in 0..3 * QUALIFIERS {
             cache.put(cache.before(), "f", Some(&number.to_string()), meaning());
         }
-        assert!(cache.generations.lock().young["f"].len() <= QUALIFIERS);
+        assert!(cache.meanings.lock().young["f"].len() <= QUALIFIERS);
     }
 
     #[test]

@@ -220,6 +220,7 @@ impl Harness {
             ],
             architecture: "x86_64".to_owned(),
             concurrency: 1000,
+            origin: "http://localhost:4566".parse().unwrap(),
         };
         Self {
             lambda: Lambda::open(options, deps).await.unwrap(),

@@ -13,6 +13,7 @@ use ephyra_core::id::{FunctionName, Qualifier, RevisionId, Version};
 use ephyra_core::limits;
 use ephyra_core::prepare::{Prepare, PrepareError};
 use ephyra_core::revision::Revision;
+use ephyra_core::url::Origin;
 use ephyra_store::clock::Clock;
 use ephyra_store::{Blobs, StoreError, Table};
 use ephyra_wire::error::ApiError;
@@ -49,6 +50,8 @@ pub struct Options {
     pub architecture: String,
     /// Invocations at once in the account.
     pub concurrency: u32,
+    /// Where clients reach function URLs.
+    pub origin: Origin,
 }
 
 /// Makes a link out of a path and how long the link is to work.
@@ -56,8 +59,8 @@ pub type Presign = dyn Fn(&str, Duration) -> String + Send + Sync;
 
 /// What the service works with.
 pub struct Dependencies {
-    /// Where the records are. Keys that begin with `function/`, `version/`, `alias/`, `layer/` and `layer-number/` are
-    /// this service's.
+    /// Where the records are. Keys that begin with `function/`, `version/`, `alias/`, `url/`, `layer/` and
+    /// `layer-number/` are this service's.
     pub table: Arc<dyn Table>,
     /// Where the zips are; for this service alone, which deletes what it does not know.
     pub blobs: Arc<dyn Blobs>,

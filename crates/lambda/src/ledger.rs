@@ -6,10 +6,12 @@
 //! | `version/NAME/NUMBER` | [`VersionRecord`] of a published version |
 //! | `alias/NAME/ALIAS` | [`AliasRecord`] |
 //! | `layer/NAME/REST` | [`LayerRecord`]; `REST` counts down, so that the newest comes first |
+//! | `url/ID` | [`UrlPlace`]: what has the function URL of this id |
 //! | `layer-number/NAME` | the highest number that a version of the layer ever had |
 //!
 //! Numbers are written with 20 digits, so that the order of keys is the order of numbers.
 
+use std::str::FromStr;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -18,7 +20,7 @@ use ephyra_store::{Entry, Expect, StoreError, Table};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::record::{AliasRecord, FunctionRecord, LayerRecord, VersionRecord};
+use crate::record::{AliasRecord, FunctionRecord, LayerRecord, UrlPlace, VersionRecord};
 
 /// How many entries are read at once where all are wanted.
 const PAGE: usize = 256;
@@ -145,6 +147,25 @@ impl Ledger {
         self.all(&format!("alias/{name}/")).await
     }
 
+    pub(crate) async fn url(&self, id: &str) -> Result<Option<Stored<UrlPlace>>, StoreError> {
+        self.read(&url_key(id)).await
+    }
+
+    /// Writes where a URL's id leads.
+    pub(crate) async fn put_url(&self, id: &str, place: &UrlPlace) -> Result<(), StoreError> {
+        self.write(&url_key(id), place, Expect::Any).await
+    }
+
+    pub(crate) async fn delete_url(&self, id: &str) -> Result<(), StoreError> {
+        self.table.delete(&url_key(id), Expect::Any).await
+    }
+
+    /// Every URL's id with where it leads, for the start.
+    pub(crate) async fn every_url(&self) -> Result<Vec<(String, UrlPlace)>, StoreError> {
+        let urls = self.every_by::<UrlPlace, String>("url/").await?;
+        Ok(urls.into_iter().map(|(id, stored)| (id, stored.record)).collect())
+    }
+
     pub(crate) async fn layer(&self, name: &str, number: u64) -> Result<Option<Stored<LayerRecord>>, StoreError> {
         self.read(&layer_key(name, number)).await
     }
@@ -204,15 +225,20 @@ impl Ledger {
 
     /// Every version of every function, for the start.
     pub(crate) async fn every_version(&self) -> Result<Vec<(FunctionName, Stored<VersionRecord>)>, StoreError> {
-        self.every("version/").await
+        self.every_by("version/").await
     }
 
     /// Every alias of every function, for the start.
     pub(crate) async fn every_alias(&self) -> Result<Vec<(FunctionName, Stored<AliasRecord>)>, StoreError> {
-        self.every("alias/").await
+        self.every_by("alias/").await
     }
 
-    async fn every<T: DeserializeOwned>(&self, prefix: &str) -> Result<Vec<(FunctionName, Stored<T>)>, StoreError> {
+    /// Everything under a prefix, each with the part of its key that follows.
+    async fn every_by<T, N>(&self, prefix: &str) -> Result<Vec<(N, Stored<T>)>, StoreError>
+    where
+        T: DeserializeOwned,
+        N: FromStr<Err: std::error::Error + Send + Sync + 'static>,
+    {
         let mut found = Vec::new();
         let mut after: Option<String> = None;
         loop {
@@ -287,6 +313,10 @@ fn version_key(name: &FunctionName, number: u64) -> String {
 
 fn alias_key(name: &FunctionName, alias: &AliasName) -> String {
     format!("alias/{name}/{alias}")
+}
+
+fn url_key(id: &str) -> String {
+    format!("url/{id}")
 }
 
 fn layer_key(name: &str, number: u64) -> String {

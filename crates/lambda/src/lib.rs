@@ -30,6 +30,7 @@ mod settings;
 mod snap_start;
 mod time;
 mod totals;
+mod urls;
 
 #[cfg(test)]
 mod harness;
@@ -39,6 +40,8 @@ mod hostile_tests;
 mod invoke_tests;
 #[cfg(test)]
 mod lifecycle_tests;
+#[cfg(test)]
+mod url_tests;
 
 pub use lambda::{Dependencies, Lambda, Options, Presign};
 pub use recover::RecoverError;

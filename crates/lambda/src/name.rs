@@ -14,23 +14,29 @@ use crate::error;
 const READ_PATTERN: &str = r"(arn:(aws[a-zA-Z-]*)?:lambda:)?((eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\d{1}:)?(\d{12}:)?(function:)?([a-zA-Z0-9-_\.]+)(:(\$LATEST(\.PUBLISHED)?|[a-zA-Z0-9-_]+))?";
 /// The pattern of operations that change.
 const WRITE_PATTERN: &str = r"(arn:(aws[a-zA-Z-]*)?:lambda:)?((eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\d{1}:)?(\d{12}:)?(function:)?([a-zA-Z0-9-_]+)(:(\$LATEST|[a-zA-Z0-9-_]+))?";
+/// The pattern of operations on function URLs.
+const URL_PATTERN: &str = r"(arn:(aws[a-zA-Z-]*)?:lambda:)?((eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\d{1}:)?(\d{12}:)?(function:)?([a-zA-Z0-9-_]{1,64})(:((?!\d+$)[0-9a-zA-Z-_]+))?";
+/// The pattern of a function URL's qualifier, which is an alias.
+const URL_QUALIFIER_PATTERN: &str = r"((?!^\d+$)^[0-9a-zA-Z-_]+$)";
 /// The pattern of a qualifier that stands alone.
 pub(crate) const QUALIFIER_PATTERN: &str = r"\$(LATEST(\.PUBLISHED)?)|[a-zA-Z0-9-_$]+";
 
-/// Which of the model's two shapes a function name has.
+/// Which of the model's shapes a function name has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Shape {
     /// `NamespacedFunctionName`: up to 256 characters, dots allowed.
     Read,
     /// `FunctionName`: up to 140 characters.
     Write,
+    /// `FunctionUrlFunctionName`: up to 140 characters, the name up to 64; a qualifier is an alias.
+    Url,
 }
 
 impl Shape {
     const fn longest(self) -> usize {
         match self {
             Self::Read => 256,
-            Self::Write => 140,
+            Self::Write | Self::Url => 140,
         }
     }
 
@@ -38,6 +44,14 @@ impl Shape {
         match self {
             Self::Read => READ_PATTERN,
             Self::Write => WRITE_PATTERN,
+            Self::Url => URL_PATTERN,
+        }
+    }
+
+    const fn qualifier_pattern(self) -> &'static str {
+        match self {
+            Self::Read | Self::Write => QUALIFIER_PATTERN,
+            Self::Url => URL_QUALIFIER_PATTERN,
         }
     }
 }
@@ -179,8 +193,8 @@ pub(crate) fn check(
 ) -> Result<Named, ApiError> {
     if let Some(qualifier) = qualifier {
         violations.check_length("qualifier", qualifier, 1, 128);
-        if !is_qualifier(qualifier) {
-            violations.add("qualifier", qualifier, Constraint::Pattern(QUALIFIER_PATTERN));
+        if !is_qualifier(qualifier, shape) {
+            violations.add("qualifier", qualifier, Constraint::Pattern(shape.qualifier_pattern()));
         }
     }
     violations.check_length("functionName", text, 1, shape.longest());
@@ -251,6 +265,7 @@ pub(crate) fn is_word(text: &str) -> bool {
 fn is_name(text: &str, shape: Shape) -> bool {
     match shape {
         Shape::Write => is_word(text),
+        Shape::Url => is_word(text) && text.len() <= 64,
         Shape::Read => {
             !text.is_empty()
                 && text
@@ -261,11 +276,23 @@ fn is_name(text: &str, shape: Shape) -> bool {
 }
 
 fn is_name_qualifier(text: &str, shape: Shape) -> bool {
-    text == "$LATEST" || (shape == Shape::Read && text == "$LATEST.PUBLISHED") || is_word(text)
+    match shape {
+        Shape::Url => is_alias(text),
+        Shape::Read => matches!(text, "$LATEST" | "$LATEST.PUBLISHED") || is_word(text),
+        Shape::Write => text == "$LATEST" || is_word(text),
+    }
 }
 
-/// `\$(LATEST(\.PUBLISHED)?)|[a-zA-Z0-9-_$]+`
-fn is_qualifier(text: &str) -> bool {
+/// `((?!^\d+$)^[0-9a-zA-Z-_]+$)`
+fn is_alias(text: &str) -> bool {
+    is_word(text) && !text.bytes().all(|b| b.is_ascii_digit())
+}
+
+/// `\$(LATEST(\.PUBLISHED)?)|[a-zA-Z0-9-_$]+`, or an alias.
+fn is_qualifier(text: &str, shape: Shape) -> bool {
+    if shape == Shape::Url {
+        return is_alias(text);
+    }
     text == "$LATEST.PUBLISHED"
         || (!text.is_empty()
             && text
@@ -329,6 +356,23 @@ mod tests {
         ] {
             check(text, None);
         }
+    }
+
+    #[test]
+    fn a_url_has_an_alias_or_nothing() {
+        let place = place();
+        let is_read = |text: &str, qualifier| read(text, qualifier, Shape::Url, &place).is_ok();
+        assert!(is_read("f", None) && is_read("f:live", None) && is_read("f", Some("live")));
+        for (text, qualifier) in [
+            ("f", Some("1")),
+            ("f", Some("$LATEST")),
+            ("f:1", None),
+            ("f:$LATEST", None),
+        ] {
+            let error = read(text, qualifier, Shape::Url, &place).unwrap_err();
+            assert_eq!(error.code, "ValidationException", "{text} {qualifier:?}");
+        }
+        assert!(!is_read(&"a".repeat(65), None));
     }
 
     #[test]

@@ -2,19 +2,19 @@
 //!
 //! Operations write a version before the function that counts it, and delete a function before what belongs to it.
 //! So whatever a crash leaves is one of these: a version that its function does not count yet (the function is made
-//! to count it), something whose function is gone (it is removed), a change under way (it is ended), or packages that
+//! to count it), something whose function is gone (it is removed), a function URL's id that leads to nothing (likewise), a change under way (it is ended), or packages that
 //! no record names (they are removed).
 
 use std::collections::HashMap;
 
 use ephyra_core::digest::Digest;
-use ephyra_core::id::{FunctionName, Version};
+use ephyra_core::id::{AliasName, FunctionName, Version};
 use ephyra_store::StoreError;
 
 use crate::lambda::Lambda;
 use crate::ledger::{LayerPlace, Stored};
 use crate::package::DepotError;
-use crate::record::{FunctionRecord, Provisioned, State, VersionRecord};
+use crate::record::{FunctionRecord, Provisioned, State, UrlPlace, VersionRecord};
 
 /// How many records are read at once.
 const PAGE: usize = 256;
@@ -47,7 +47,8 @@ impl Lambda {
         let mut packages = Packages::new();
         let mut functions = self.read_functions(&mut packages).await?;
         let unsettled = self.recover_versions(&mut functions, &mut packages).await?;
-        self.recover_aliases(&functions).await?;
+        self.recover_aliases(&mut functions).await?;
+        self.recover_urls(&functions).await?;
         self.count_layers(&mut packages).await?;
         self.inner.depot.sweep().await?;
         self.restore(packages).await?;
@@ -122,19 +123,50 @@ impl Lambda {
         Ok(unsettled.map(|(name, _)| name.clone()).collect())
     }
 
-    async fn recover_aliases(&self, functions: &HashMap<FunctionName, Known>) -> Result<(), RecoverError> {
+    async fn recover_aliases(&self, functions: &mut HashMap<FunctionName, Known>) -> Result<(), RecoverError> {
         let inner = &self.inner;
         for (name, stored) in inner.ledger.every_alias().await? {
             let alias = stored.record;
-            if !functions.contains_key(&name) {
+            let Some(known) = functions.get_mut(&name) else {
                 inner.ledger.delete_alias(&name, &alias.name).await?;
-            } else if alias.attached.provisioned.is_some()
+                continue;
+            };
+            if let Some(url) = &alias.attached.url {
+                known.urls.push((url.id.clone(), Some(alias.name.clone())));
+            }
+            if alias.attached.provisioned.is_some()
                 && let Version::Number(number) = alias.version
                 && let Some(version) = inner.ledger.version(&name, number).await?
             {
                 let provisioned = alias.attached.provisioned;
                 self.recover_provisioned(&name, alias.name.as_str(), &version.record, provisioned);
             }
+        }
+        Ok(())
+    }
+
+    /// Makes the ids of function URLs lead to who has them, and no others lead anywhere.
+    async fn recover_urls(&self, functions: &HashMap<FunctionName, Known>) -> Result<(), RecoverError> {
+        let inner = &self.inner;
+        let mut missing: HashMap<&str, UrlPlace> = HashMap::new();
+        for (name, known) in functions {
+            for (id, alias) in &known.urls {
+                let place = UrlPlace {
+                    function: name.clone(),
+                    alias: alias.clone(),
+                };
+                missing.insert(id, place);
+            }
+        }
+        for (id, place) in inner.ledger.every_url().await? {
+            if missing.get(id.as_str()) == Some(&place) {
+                missing.remove(id.as_str());
+            } else {
+                inner.ledger.delete_url(&id).await?;
+            }
+        }
+        for (id, place) in missing {
+            inner.ledger.put_url(id, &place).await?;
         }
         Ok(())
     }
@@ -205,6 +237,8 @@ struct Known {
     is_unsettled: bool,
     /// Versions that wait for their first template.
     awaiting: Vec<Version>,
+    /// The ids of its function URLs, each with its alias.
+    urls: Vec<(String, Option<AliasName>)>,
 }
 
 impl Known {
@@ -213,6 +247,13 @@ impl Known {
             last_version: record.last_version,
             is_unsettled: record.latest.is_unsettled(),
             awaiting: Vec::new(),
+            urls: record
+                .latest
+                .attached
+                .url
+                .iter()
+                .map(|url| (url.id.clone(), None))
+                .collect(),
         }
     }
 }

@@ -11,10 +11,12 @@ pub(crate) enum Operation {
     AddPermission,
     CreateAlias,
     CreateFunction,
+    CreateFunctionUrlConfig,
     DeleteAlias,
     DeleteFunction,
     DeleteFunctionConcurrency,
     DeleteFunctionEventInvokeConfig,
+    DeleteFunctionUrlConfig,
     DeleteLayerVersion,
     DeleteProvisionedConcurrencyConfig,
     GetAccountSettings,
@@ -25,6 +27,7 @@ pub(crate) enum Operation {
     GetFunctionConfiguration,
     GetFunctionEventInvokeConfig,
     GetFunctionRecursionConfig,
+    GetFunctionUrlConfig,
     GetLayerVersion,
     GetLayerVersionByArn,
     GetLayerVersionPolicy,
@@ -36,6 +39,7 @@ pub(crate) enum Operation {
     InvokeWithResponseStream,
     ListAliases,
     ListFunctionEventInvokeConfigs,
+    ListFunctionUrlConfigs,
     ListFunctions,
     ListLayerVersions,
     ListLayers,
@@ -57,6 +61,7 @@ pub(crate) enum Operation {
     UpdateFunctionCode,
     UpdateFunctionConfiguration,
     UpdateFunctionEventInvokeConfig,
+    UpdateFunctionUrlConfig,
     /// The download that `Code.Location` names; ours alone.
     DownloadCode,
     /// An operation of AWS's that is not there yet.
@@ -120,6 +125,11 @@ pub(crate) fn rows() -> Vec<(Method, &'static str, Operation)> {
         (Method::GET, "/2024-08-31/functions/{FunctionName}/recursion-config", GetFunctionRecursionConfig),
         (Method::PUT, "/2024-08-31/functions/{FunctionName}/recursion-config", PutFunctionRecursionConfig),
         (Method::GET, "/2020-06-30/functions/{FunctionName}/code-signing-config", GetFunctionCodeSigningConfig),
+        (Method::POST, "/2021-10-31/functions/{FunctionName}/url", CreateFunctionUrlConfig),
+        (Method::GET, "/2021-10-31/functions/{FunctionName}/url", GetFunctionUrlConfig),
+        (Method::PUT, "/2021-10-31/functions/{FunctionName}/url", UpdateFunctionUrlConfig),
+        (Method::DELETE, "/2021-10-31/functions/{FunctionName}/url", DeleteFunctionUrlConfig),
+        (Method::GET, "/2021-10-31/functions/{FunctionName}/urls", ListFunctionUrlConfigs),
         (Method::GET, "/_ephyra/code/{Digest}", DownloadCode),
 
         (Method::POST, "/2015-03-31/event-source-mappings", Absent("CreateEventSourceMapping")),
@@ -127,11 +137,6 @@ pub(crate) fn rows() -> Vec<(Method, &'static str, Operation)> {
         (Method::GET, "/2015-03-31/event-source-mappings/{UUID}", Absent("GetEventSourceMapping")),
         (Method::PUT, "/2015-03-31/event-source-mappings/{UUID}", Absent("UpdateEventSourceMapping")),
         (Method::DELETE, "/2015-03-31/event-source-mappings/{UUID}", Absent("DeleteEventSourceMapping")),
-        (Method::POST, "/2021-10-31/functions/{FunctionName}/url", Absent("CreateFunctionUrlConfig")),
-        (Method::GET, "/2021-10-31/functions/{FunctionName}/url", Absent("GetFunctionUrlConfig")),
-        (Method::PUT, "/2021-10-31/functions/{FunctionName}/url", Absent("UpdateFunctionUrlConfig")),
-        (Method::DELETE, "/2021-10-31/functions/{FunctionName}/url", Absent("DeleteFunctionUrlConfig")),
-        (Method::GET, "/2021-10-31/functions/{FunctionName}/urls", Absent("ListFunctionUrlConfigs")),
         (Method::PUT, "/2020-06-30/functions/{FunctionName}/code-signing-config", Absent("PutFunctionCodeSigningConfig")),
         (Method::DELETE, "/2020-06-30/functions/{FunctionName}/code-signing-config", Absent("DeleteFunctionCodeSigningConfig")),
         (Method::POST, "/2020-04-22/code-signing-configs", Absent("CreateCodeSigningConfig")),
@@ -229,7 +234,13 @@ mod tests {
             Method::PUT,
             "/2021-10-31/functions/f/url",
             None,
-            Operation::Absent("UpdateFunctionUrlConfig"),
+            Operation::UpdateFunctionUrlConfig,
+        );
+        check(
+            Method::POST,
+            "/2015-03-31/event-source-mappings",
+            None,
+            Operation::Absent("CreateEventSourceMapping"),
         );
     }
 

@@ -8,6 +8,7 @@ use anyhow::Context as _;
 use ephyra_core::arn::Place;
 use ephyra_core::id::RequestId;
 use ephyra_core::limits;
+use ephyra_core::url::Origin;
 use ephyra_engine::Engine;
 use ephyra_events::{Counted, Events, EventsOptions};
 use ephyra_lambda::{Dependencies, Lambda};
@@ -128,6 +129,7 @@ async fn serve(
         runtimes: runtimes.iter().map(|runtime| runtime.identifier.clone()).collect(),
         architecture: architecture().to_owned(),
         concurrency: options.concurrency,
+        origin: origin(&options, address)?,
     };
     let dependencies = Dependencies {
         table: state.clone(),
@@ -169,7 +171,12 @@ async fn serve(
         lambda,
         Hints {
             targets: &[],
-            paths: &["/2015-03-31/", "/2021-11-15/functions/", "/2018-10-31/layers"],
+            paths: &[
+                "/2015-03-31/",
+                "/2021-10-31/functions/",
+                "/2021-11-15/functions/",
+                "/2018-10-31/layers",
+            ],
         },
     );
     services.add(Arc::new(own), Hints::default());
@@ -282,6 +289,16 @@ fn dice() -> f64 {
     #[expect(clippy::cast_precision_loss, reason = "48 bits fit into a double's 53")]
     let number = u64::from_be_bytes(bytes) as f64;
     number / 48_f64.exp2()
+}
+
+/// Where clients reach function URLs.
+fn origin(options: &cli::Serve, address: SocketAddr) -> anyhow::Result<Origin> {
+    match &options.public_url {
+        Some(url) => url
+            .parse()
+            .context("--public-url is to be a scheme, a host and a port alone"),
+        None => Ok(Origin::of_listener(address.ip(), address.port(), false)),
+    }
 }
 
 type Presign = Arc<dyn Fn(&str, Duration) -> String + Send + Sync>;

@@ -14,6 +14,9 @@ use crate::lambda::Call;
 use crate::name::{self, Shape};
 use crate::record::{POLICY_BYTES, Policy, Statement, principal};
 
+/// The action of who calls a function URL.
+const INVOKE_URL: &str = "lambda:InvokeFunctionUrl";
+
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 struct Input {
@@ -132,6 +135,11 @@ pub(super) async fn run(call: Call) -> Result<Response, ApiError> {
     if named.parsed_qualifier() == Ok(Some(Qualifier::Version(Version::Latest))) {
         return Err(error::invalid_parameter(
             "We currently do not support adding policies for $LATEST.",
+        ));
+    }
+    if input.function_url_auth_type.is_some() && input.action.as_deref() != Some(INVOKE_URL) {
+        return Err(error::invalid_parameter(
+            "FunctionUrlAuthType is only supported for lambda:InvokeFunctionUrl action",
         ));
     }
     let Some(who) = principal(input.principal.as_deref().unwrap_or_default()) else {

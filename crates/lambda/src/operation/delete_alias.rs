@@ -34,6 +34,7 @@ pub(super) async fn run(call: Call) -> Result<Response, ApiError> {
         .map_err(error::store)?;
     inner.cache.forget(function.name.as_str());
     let alias = alias.record;
+    super::function_url::lose(inner, &alias.attached).await?;
     if alias.attached.provisioned.is_some() {
         inner.totals.set_provisioned(&function.name, name.as_str(), None);
         if let Version::Number(number) = alias.version

@@ -52,6 +52,7 @@ async fn delete_all(call: &Call, function: &FunctionRecord) -> Result<(), ApiErr
     if function.reserved.is_some() {
         inner.deps.steer.set_reserved(name, None);
     }
+    super::function_url::lose(inner, &function.latest.attached).await?;
     for alias in &aliases {
         let alias = &alias.record;
         inner
@@ -59,6 +60,7 @@ async fn delete_all(call: &Call, function: &FunctionRecord) -> Result<(), ApiErr
             .delete_alias(name, &alias.name)
             .await
             .map_err(error::store)?;
+        super::function_url::lose(inner, &alias.attached).await?;
         let target = versions.iter().find(|version| version.record.version == alias.version);
         if let (Some(_), Some(target)) = (alias.attached.provisioned, target) {
             call.lambda.provision(name, &target.record, 0);

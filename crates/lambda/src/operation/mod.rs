@@ -12,6 +12,7 @@ mod delete_layer_version;
 mod download_code;
 mod event_invoke_config;
 mod function_concurrency;
+mod function_url;
 mod get_alias;
 mod get_function;
 mod get_layer_version;
@@ -22,6 +23,7 @@ mod invoke_with_response_stream;
 mod layer;
 mod list_aliases;
 mod list_event_invoke_configs;
+mod list_function_urls;
 mod list_functions;
 mod list_layer_versions;
 mod list_layers;
@@ -67,10 +69,12 @@ pub(crate) async fn dispatch(operation: Operation, call: Call) -> Result<Respons
         Operation::AddPermission => add_permission::run(call).await,
         Operation::CreateAlias => create_alias::run(call).await,
         Operation::CreateFunction => create_function::run(call).await,
+        Operation::CreateFunctionUrlConfig => function_url::create(call).await,
         Operation::DeleteAlias => delete_alias::run(call).await,
         Operation::DeleteFunction => delete_function::run(call).await,
         Operation::DeleteFunctionConcurrency => function_concurrency::delete(call).await,
         Operation::DeleteFunctionEventInvokeConfig => event_invoke_config::delete(call).await,
+        Operation::DeleteFunctionUrlConfig => function_url::delete(call).await,
         Operation::DeleteLayerVersion => delete_layer_version::run(call).await,
         Operation::DeleteProvisionedConcurrencyConfig => provisioned_concurrency::delete(call).await,
         Operation::GetAccountSettings => Ok(account_settings::run(&call)),
@@ -81,6 +85,7 @@ pub(crate) async fn dispatch(operation: Operation, call: Call) -> Result<Respons
         Operation::GetFunctionConfiguration => get_function::run_configuration(call).await,
         Operation::GetFunctionEventInvokeConfig => event_invoke_config::get(call).await,
         Operation::GetFunctionRecursionConfig => recursion_config::get(call).await,
+        Operation::GetFunctionUrlConfig => function_url::get(call).await,
         Operation::GetLayerVersion => get_layer_version::run(call).await,
         Operation::GetLayerVersionByArn => get_layer_version::run_by_arn(call).await,
         Operation::GetLayerVersionPolicy => add_layer_version_permission::get(call).await,
@@ -92,6 +97,7 @@ pub(crate) async fn dispatch(operation: Operation, call: Call) -> Result<Respons
         Operation::InvokeWithResponseStream => invoke_with_response_stream(call).await,
         Operation::ListAliases => list_aliases::run(call).await,
         Operation::ListFunctionEventInvokeConfigs => list_event_invoke_configs::run(call).await,
+        Operation::ListFunctionUrlConfigs => list_function_urls::run(call).await,
         Operation::ListFunctions => list_functions::run(call).await,
         Operation::ListLayerVersions => list_layer_versions::run(call).await,
         Operation::ListLayers => list_layers::run(call).await,
@@ -113,6 +119,7 @@ pub(crate) async fn dispatch(operation: Operation, call: Call) -> Result<Respons
         Operation::UpdateFunctionCode => update_function_code::run(call).await,
         Operation::UpdateFunctionConfiguration => update_function_configuration::run(call).await,
         Operation::UpdateFunctionEventInvokeConfig => event_invoke_config::update(call).await,
+        Operation::UpdateFunctionUrlConfig => function_url::update(call).await,
         Operation::DownloadCode => download_code::run(call).await,
         Operation::Absent(name) => Err(error::not_available(name)),
     }

@@ -1,6 +1,7 @@
 //! Resource policies: who else may do what with a function, version, alias or layer version.
 
 use ephyra_core::id::RequestId;
+use ephyra_core::url::UrlAuth;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
@@ -60,9 +61,40 @@ impl Policy {
         self.statements.len() < before
     }
 
+    /// Whether everybody may call the function's URL, which has this `AuthType`.
+    pub(crate) fn opens_url(&self, auth: UrlAuth) -> bool {
+        let concerned = || self.statements.iter().filter(|statement| statement.is_of_urls());
+        concerned().all(|statement| statement.effect == "Allow")
+            && concerned().any(|statement| statement.is_for_everybody() && statement.holds_for_url(auth))
+    }
+
     /// The document, as text.
     pub(crate) fn document(&self) -> String {
         json!({ "Version": "2012-10-17", "Id": "default", "Statement": self.statements }).to_string()
+    }
+}
+
+impl Statement {
+    fn is_of_urls(&self) -> bool {
+        matches!(self.action.as_str(), "*" | "lambda:*" | "lambda:InvokeFunctionUrl")
+    }
+
+    fn is_for_everybody(&self) -> bool {
+        self.principal == "*" || self.principal == json!({ "AWS": "*" })
+    }
+
+    /// Whether a request on a URL meets the conditions, of which those are known that are about URLs: any other is
+    /// about who calls, and nobody has said who they are.
+    fn holds_for_url(&self, auth: UrlAuth) -> bool {
+        self.condition.iter().all(|(operator, keys)| {
+            keys.as_object().is_some_and(|keys| {
+                keys.iter().all(|(key, value)| match (operator.as_str(), key.as_str()) {
+                    ("StringEquals", "lambda:FunctionUrlAuthType") => value == auth.as_str(),
+                    ("Bool", "lambda:InvokedViaFunctionUrl") => value == "true",
+                    _ => false,
+                })
+            })
+        })
     }
 }
 
@@ -122,6 +154,58 @@ mod tests {
         ] {
             assert_eq!(principal(text), None, "{text}");
         }
+    }
+
+    #[track_caller]
+    fn check_opens(statements: &[(&str, &str, &str, Value)], want: bool) {
+        let mut policy = Policy::default();
+        for (effect, who, action, condition) in statements {
+            policy.add(Statement {
+                sid: "s".to_owned(),
+                effect: (*effect).to_owned(),
+                principal: principal(who).unwrap(),
+                action: (*action).to_owned(),
+                resource: "arn".to_owned(),
+                condition: condition.as_object().cloned().unwrap(),
+            });
+        }
+        assert_eq!(policy.opens_url(UrlAuth::None), want, "{statements:?}");
+    }
+
+    #[test]
+    fn a_url_is_open_to_everybody_or_not() {
+        let none = json!({ "StringEquals": { "lambda:FunctionUrlAuthType": "NONE" } });
+        let iam = json!({ "StringEquals": { "lambda:FunctionUrlAuthType": "AWS_IAM" } });
+        let url = "lambda:InvokeFunctionUrl";
+        check_opens(&[], false);
+        check_opens(&[("Allow", "*", url, none.clone())], true);
+        check_opens(&[("Allow", "*", url, json!({}))], true);
+        check_opens(&[("Allow", "*", "lambda:*", json!({}))], true);
+        let via = |is: &str| json!({ "Bool": { "lambda:InvokedViaFunctionUrl": is } });
+        check_opens(&[("Allow", "*", "lambda:*", via("true"))], true);
+        check_opens(&[("Allow", "*", "lambda:*", via("false"))], false);
+        check_opens(&[("Allow", "*", url, iam)], false);
+        check_opens(&[("Allow", "111111111111", url, none.clone())], false);
+        check_opens(&[("Allow", "*", "lambda:InvokeFunction", json!({}))], false);
+        // Of these a request without a signature says nothing.
+        let mut more = none.clone();
+        more["StringEquals"]["aws:PrincipalOrgID"] = json!("o-1234567890");
+        check_opens(&[("Allow", "*", url, more)], false);
+        let source = json!({ "ArnLike": { "AWS:SourceArn": "arn:aws:s3:::b" } });
+        check_opens(&[("Allow", "*", url, source)], false);
+        check_opens(&[("Allow", "*", url, json!({ "StringEquals": 1 }))], false);
+        // A second statement opens what the first does not; one that denies closes all.
+        check_opens(
+            &[
+                ("Allow", "111111111111", url, json!({})),
+                ("Allow", "*", url, none.clone()),
+            ],
+            true,
+        );
+        check_opens(
+            &[("Allow", "*", url, none), ("Deny", "111111111111", url, json!({}))],
+            false,
+        );
     }
 
     #[test]

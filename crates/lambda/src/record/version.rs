@@ -9,7 +9,7 @@ use ephyra_core::revision::Revision;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::{Config, Package, Policy};
+use super::{Config, Package, Policy, UrlConfig};
 use crate::time;
 
 /// Where a version is on its way to being usable.
@@ -86,6 +86,9 @@ pub(crate) struct Attached {
     pub provisioned: Option<Provisioned>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub runtime_update: Option<RuntimeUpdate>,
+    /// Never a published version's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<UrlConfig>,
 }
 
 /// A version's record.
