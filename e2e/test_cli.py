@@ -99,6 +99,24 @@ def test_deploy_in_an_empty_folder_says_what_to_do(platform, tmp_path):
     assert done.returncode != 0 and "ephyra new" in json.loads(done.stderr)["error"]
 
 
+def test_deploy_takes_secrets_from_the_environment(platform, project):
+    name, folder = project()
+    (folder / "app.py").write_text("import os\ndef handler(event, context):\n    return os.environ.get('TOKEN')\n")
+    settings = folder / "ephyra.toml"
+    settings.write_text(f'name = "{name}"\nruntime = "{platform.python}"\nsecrets = ["TOKEN"]\n')
+    # Without a value it is said, and left out.
+    assert "TOKEN has no value" in platform.command("deploy", cwd=folder).stderr
+    assert platform.invoke(name) is None
+    platform.command("deploy", cwd=folder, environment={"TOKEN": "first"})
+    assert platform.invoke(name) == "first"
+    # It stays while nobody says another, whatever else changes.
+    settings.write_text(settings.read_text() + "memory = 192\n")
+    assert "TOKEN" not in platform.command("deploy", cwd=folder).stderr
+    assert platform.invoke(name) == "first"
+    platform.command("deploy", cwd=folder, environment={"TOKEN": "second"})
+    assert platform.invoke(name) == "second"
+
+
 def test_deploy_names_a_link_that_leads_out(platform, project):
     _, folder = project()
     (folder / "venv").mkdir()

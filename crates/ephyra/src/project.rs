@@ -35,6 +35,10 @@ pub(crate) struct Project {
     /// Environment variables.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) environment: BTreeMap<String, String>,
+    /// Names of more variables, whose values do not belong into a file: each is taken from the environment of whoever
+    /// deploys, or stays as it is deployed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) secrets: Vec<String>,
     /// Names of files and folders to leave out of the package, beside those that are always left out.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) exclude: Vec<String>,
@@ -59,6 +63,26 @@ const ALWAYS_EXCLUDED: [&str; 6] = [FILE_NAME, ".git", ".gitignore", "__pycache_
 const DEPTH: usize = 64;
 
 impl Project {
+    /// The function's variables, and the names of secrets that have no value: `here` gives what the environment of whoever
+    /// deploys says, `deployed` what the function has by now.
+    pub(crate) fn variables(
+        &self,
+        here: impl Fn(&str) -> Option<String>,
+        deployed: impl Fn(&str) -> Option<String>,
+    ) -> (BTreeMap<String, String>, Vec<&str>) {
+        let mut variables = self.environment.clone();
+        let mut missing = Vec::new();
+        for name in &self.secrets {
+            match here(name).or_else(|| deployed(name)) {
+                Some(value) => {
+                    variables.insert(name.clone(), value);
+                }
+                None => missing.push(name.as_str()),
+            }
+        }
+        (variables, missing)
+    }
+
     /// Reads `folder/ephyra.toml`.
     pub(crate) fn read(folder: &Path) -> anyhow::Result<Self> {
         let path = folder.join(FILE_NAME);
@@ -197,6 +221,22 @@ mod tests {
         let folder = folder(&[(FILE_NAME, "name = 'a'\nruntime = 'python3.13'\nmemry = 1\n")]);
         let error = Project::read(folder.path()).unwrap_err();
         assert!(format!("{error:#}").contains("memry"), "{error:#}");
+    }
+
+    #[test]
+    fn secrets_come_from_here_or_stay_as_they_are() {
+        let project: Project =
+            toml::from_str("name = 'a'\nruntime = 'python'\nsecrets = ['A', 'B', 'C']\n[environment]\nD = 'd'\n")
+                .unwrap();
+        let only =
+            |names: &'static str, value: &'static str| move |name: &str| names.contains(name).then(|| value.to_owned());
+        let (variables, missing) = project.variables(only("A", "new"), only("AB", "old"));
+        let variables: Vec<_> = variables
+            .iter()
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect();
+        assert_eq!(variables, ["A=new", "B=old", "D=d"]);
+        assert_eq!(missing, ["C"]);
     }
 
     #[test]

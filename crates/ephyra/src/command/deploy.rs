@@ -31,6 +31,7 @@ pub(crate) async fn run(options: &cli::Deploy, output: &Output) -> anyhow::Resul
     let deployment = Deployment {
         platform: &platform,
         project: &project,
+        output,
         runtime,
         code_sha256: STANDARD.encode(Digest::of(&package).as_bytes()),
         zip: STANDARD.encode(&package),
@@ -95,6 +96,7 @@ fn version_of(identifier: &str) -> Vec<u32> {
 struct Deployment<'a> {
     platform: &'a Platform,
     project: &'a Project,
+    output: &'a Output,
     runtime: String,
     code_sha256: String,
     zip: String,
@@ -126,16 +128,28 @@ impl Deployment<'_> {
         format!("/2015-03-31/functions/{}", label(&self.project.name))
     }
 
-    /// Creates the function, or updates what of it is not as it should be; returns it once it is active.
-    async fn send(&self) -> anyhow::Result<(Sent, Value)> {
-        let mut configuration = json!({
+    /// What the function is to be, when it is `deployed` now.
+    fn configuration(&self, deployed: &Value) -> Value {
+        let (variables, missing) = self.project.variables(
+            |name| std::env::var(name).ok(),
+            |name| deployed["Environment"]["Variables"][name].as_str().map(str::to_owned),
+        );
+        for name in missing {
+            self.output
+                .note(&format!("{name} has no value: set it in your shell and deploy again"));
+        }
+        json!({
             "Runtime": self.runtime,
             "Handler": self.project.handler,
             "MemorySize": self.project.memory,
             "Timeout": self.project.timeout,
             "Description": self.project.description,
-            "Environment": { "Variables": self.project.environment },
-        });
+            "Environment": { "Variables": variables },
+        })
+    }
+
+    /// Creates the function, or updates what of it is not as it should be; returns it once it is active.
+    async fn send(&self) -> anyhow::Result<(Sent, Value)> {
         let existing = self
             .platform
             .try_call(
@@ -147,6 +161,7 @@ impl Deployment<'_> {
             )
             .await?;
         if existing.is_err_and(|failure| failure.status == StatusCode::NOT_FOUND) {
+            let mut configuration = self.configuration(&Value::Null);
             configuration["FunctionName"] = json!(self.project.name);
             configuration["Role"] = json!(format!(
                 "arn:aws:iam::{}:role/{ROLE_NAME}",
@@ -157,6 +172,7 @@ impl Deployment<'_> {
             return Ok((Sent::Created, self.wait().await?));
         }
         let now = self.wait().await?;
+        let configuration = self.configuration(&now);
         let is_same_code = now["CodeSha256"] == json!(self.code_sha256);
         let is_same_configuration = CONFIGURED.iter().all(|member| now[member] == configuration[member])
             && now["Environment"]["Variables"] == configuration["Environment"]["Variables"];

@@ -80,6 +80,8 @@ impl Template {
              # In seconds.\n\
              timeout = 3\n\
              {compiled}\
+             # More variables, whose values do not belong into a file: taken from your shell's environment.\n\
+             # secrets = [\"API_TOKEN\"]\n\
              \n\
              [environment]\n\
              GREETING = \"Hello\"\n"
