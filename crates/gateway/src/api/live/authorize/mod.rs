@@ -1,0 +1,3 @@
+//! Who may call a route.
+
+pub mod policy;
