@@ -36,6 +36,10 @@ pub(crate) enum Command {
     New(New),
     /// Create or update a function from a folder with an ephyra.toml
     Deploy(Deploy),
+    /// Watch a folder: deploy at each change, and show the function's log and answers as they come
+    Dev(Dev),
+    /// Open a function's URL in the browser
+    Open(Open),
     /// Call a function; print its answer, its log and its timing
     Invoke(Invoke),
     /// Show a function's log
@@ -263,6 +267,37 @@ pub(crate) struct Deploy {
     /// Publish a version afterwards
     #[arg(long)]
     pub(crate) publish: bool,
+
+    #[command(flatten)]
+    pub(crate) target: Target,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Dev {
+    /// Folder with the ephyra.toml
+    #[arg(default_value = ".")]
+    pub(crate) folder: PathBuf,
+
+    /// Call the function with this event after each deployment; @FILE reads a file
+    #[arg(long, short, value_name = "EVENT")]
+    pub(crate) payload: Option<String>,
+
+    #[command(flatten)]
+    pub(crate) target: Target,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Open {
+    /// The function
+    pub(crate) name: String,
+
+    /// The alias whose URL it is
+    #[arg(long)]
+    pub(crate) qualifier: Option<String>,
+
+    /// Print the address, wherever there is a browser
+    #[arg(long)]
+    pub(crate) print: bool,
 
     #[command(flatten)]
     pub(crate) target: Target,

@@ -18,6 +18,7 @@ pub(crate) use ephyra_wire::client::encode_segment as label;
 
 /// A running platform and the right to use it.
 pub(crate) struct Platform {
+    endpoint: Endpoint,
     lambda: Client,
     own: Client,
 }
@@ -86,9 +87,15 @@ impl Platform {
             Client::new(endpoint.clone(), Some(signer), TIME_LIMIT)
         };
         Ok(Self {
+            endpoint: endpoint.clone(),
             lambda: client("lambda"),
             own: client("ephyra"),
         })
+    }
+
+    /// Its address.
+    pub(crate) const fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
     }
 
     /// Calls an operation of Lambda; an answer that is an error is an error.
@@ -130,6 +137,15 @@ impl Platform {
 
     pub(crate) async fn get(&self, path: &str, query: &[(&str, String)]) -> anyhow::Result<Value> {
         self.call(Method::GET, path, query, &[], Bytes::new()).await?.json()
+    }
+
+    /// Reads a document that may not be there.
+    pub(crate) async fn find_document(&self, path: &str, query: &[(&str, String)]) -> anyhow::Result<Option<Value>> {
+        match self.try_call(Method::GET, path, query, &[], Bytes::new()).await? {
+            Ok(answer) => answer.json().map(Some),
+            Err(failure) if failure.status == StatusCode::NOT_FOUND => Ok(None),
+            Err(failure) => Err(failure.into()),
+        }
     }
 
     pub(crate) async fn post(&self, path: &str, document: &Value) -> anyhow::Result<Value> {

@@ -6,9 +6,11 @@
 //! **Invariant:** `serve` forks the warden before any thread exists; every other command needs no privileges.
 #![forbid(unsafe_code)]
 
+mod address;
 mod cli;
 mod command;
 mod endpoint;
+mod lines;
 mod output;
 mod project;
 mod serve;

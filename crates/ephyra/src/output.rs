@@ -31,6 +31,15 @@ impl Output {
         Self { json, colour }
     }
 
+    /// The same for what is shown on standard output alone: no colours in a pipe.
+    pub(crate) fn on_stdout(&self) -> Self {
+        let colour = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+        Self {
+            json: self.json,
+            colour,
+        }
+    }
+
     /// `text` in a colour, when standard error is a terminal.
     pub(crate) fn paint(&self, colour: Colour, text: &str) -> String {
         if !self.colour {

@@ -1,6 +1,9 @@
 //! A function's folder: its `ephyra.toml`, and the package made from the rest.
 
+mod url;
+
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::io::{Cursor, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Component, Path, PathBuf};
@@ -8,6 +11,8 @@ use std::path::{Component, Path, PathBuf};
 use anyhow::{Context as _, bail};
 use serde::{Deserialize, Serialize};
 use zip::write::SimpleFileOptions;
+
+pub(crate) use url::{Url, UrlTable};
 
 /// The file that names a function's settings.
 pub(crate) const FILE_NAME: &str = "ephyra.toml";
@@ -39,6 +44,9 @@ pub(crate) struct Project {
     /// deploys, or stays as it is deployed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) secrets: Vec<String>,
+    /// Whether it has a URL, and of what kind.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) url: Option<Url>,
     /// Names of files and folders to leave out of the package, beside those that are always left out.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) exclude: Vec<String>,
@@ -114,6 +122,16 @@ impl Project {
         Ok(zip.finish()?.into_inner())
     }
 
+    /// Whether a file or folder of this name is left out of the package.
+    pub(crate) fn excludes(&self, name: &OsStr) -> bool {
+        Self::never_packs(name) || self.exclude.iter().any(|excluded| name == &**excluded)
+    }
+
+    /// Whether a file or folder of this name is no part of any package.
+    pub(crate) fn never_packs(name: &OsStr) -> bool {
+        ALWAYS_EXCLUDED.iter().any(|excluded| name == *excluded)
+    }
+
     fn collect(&self, folder: &Path, below: &Path, depth: usize, files: &mut Vec<PathBuf>) -> anyhow::Result<()> {
         let here = folder.join(below);
         if depth > DEPTH {
@@ -123,8 +141,7 @@ impl Project {
         for entry in entries {
             let entry = entry.with_context(|| format!("{} cannot be read", here.display()))?;
             let name = entry.file_name();
-            let is_excluded = |excluded: &str| name == excluded;
-            if ALWAYS_EXCLUDED.iter().any(|e| is_excluded(e)) || self.exclude.iter().any(|e| is_excluded(e)) {
+            if self.excludes(&name) {
                 continue;
             }
             let path = below.join(&name);

@@ -77,7 +77,7 @@ pub(crate) async fn run(options: &cli::Invoke, output: &Output) -> anyhow::Resul
 }
 
 /// The event: the text itself, `@FILE`, or `-` for standard input.
-fn payload(text: &str) -> anyhow::Result<Bytes> {
+pub(super) fn payload(text: &str) -> anyhow::Result<Bytes> {
     let bytes = if text == "-" {
         let mut bytes = Vec::new();
         std::io::stdin()

@@ -8,12 +8,13 @@ use serde::Deserialize;
 
 use crate::cli;
 use crate::endpoint::{Platform, label};
+use crate::lines::Lines;
 use crate::output::{Colour, Output};
 
 /// One line of the platform's answer.
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
-enum Line {
+pub(super) enum Line {
     Event {
         /// Milliseconds since 1970.
         timestamp: i64,
@@ -33,14 +34,9 @@ pub(crate) async fn run(options: &cli::Logs, output: &Output) -> anyhow::Result<
         ("follow", options.follow.to_string()),
     ];
     let path = format!("/_ephyra/logs/{}", label(&options.name));
-    let mut lines = platform.stream_own(&path, &query).await?;
-    let mut rest = Vec::new();
-    while let Some(part) = lines.part().await? {
-        rest.extend_from_slice(&part);
-        while let Some(end) = rest.iter().position(|&byte| byte == b'\n') {
-            let line: Vec<u8> = rest.drain(..=end).collect();
-            print(&line, output)?;
-        }
+    let mut lines = Lines::new(platform.stream_own(&path, &query).await?);
+    while let Some(line) = lines.next().await? {
+        print(&line, output)?;
     }
     if options.follow {
         output.note("The platform has ended this log: it goes down. Follow again when it is back.");
@@ -52,6 +48,7 @@ fn print(line: &[u8], output: &Output) -> anyhow::Result<()> {
     let mut stdout = std::io::stdout().lock();
     if output.json {
         stdout.write_all(line)?;
+        stdout.write_all(b"\n")?;
     } else {
         let line: Line = serde_json::from_slice(line).context("the platform sent a log line that is not JSON")?;
         match line {

@@ -3,12 +3,16 @@
 mod credentials;
 mod delete;
 mod deploy;
+mod deployment;
+mod dev;
 mod doctor;
 mod invoke;
 mod list;
 mod logs;
 mod new;
+mod open;
 mod runtime;
+mod url;
 
 use std::future::Future;
 use std::process::ExitCode;
@@ -24,6 +28,8 @@ pub(crate) fn run(command: Command, output: &Output) -> anyhow::Result<ExitCode>
         Command::Doctor(options) => doctor::run(&options, output),
         Command::New(options) => new::run(&options, output),
         Command::Deploy(options) => block_on(deploy::run(&options, output)),
+        Command::Dev(options) => block_on(dev::run(&options, output)),
+        Command::Open(options) => block_on(open::run(&options, output)),
         Command::Invoke(options) => block_on(invoke::run(&options, output)),
         Command::Logs(options) => block_on(logs::run(&options, output)),
         Command::List(options) => block_on(list::run(&options, output)),

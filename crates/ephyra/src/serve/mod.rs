@@ -13,6 +13,7 @@ mod plain;
 mod platform;
 mod router;
 mod secret;
+mod tap;
 mod wasm;
 
 use std::collections::BTreeSet;

@@ -1,4 +1,4 @@
-//! The service of our own that the command line uses: runtimes and logs. Signed for `ephyra`, like any AWS service.
+//! The service of our own that the command line uses: runtimes, logs and answers as they come. Signed for `ephyra`, like any AWS service.
 
 use std::sync::Arc;
 
@@ -10,11 +10,13 @@ use ephyra_sandbox::runtimes::Runtime;
 use ephyra_store::clock::Clock;
 use ephyra_wire::error::ApiError;
 use ephyra_wire::rest::{Router, json_response, query_boolean, query_integer};
-use ephyra_wire::service::{Body, BodyLimit, Request, Response, Service};
+use ephyra_wire::service::{Body, BodyLimit, BrokenBody, Request, Response, Service};
 use futures_util::future::BoxFuture;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::{mpsc, watch};
+
+use super::tap::{Tap, Watched};
 
 /// The most lines of the past that one request gets.
 const LINES: i64 = 10_000;
@@ -25,6 +27,7 @@ const PARTS: usize = 16;
 enum Operation {
     ListRuntimes,
     ReadLogs,
+    WatchAnswers,
 }
 
 /// The service.
@@ -34,6 +37,7 @@ pub(crate) struct Own {
     account: String,
     resolve: Arc<dyn Resolve>,
     logs: Arc<LogStore>,
+    tap: Arc<Tap>,
     clock: Arc<dyn Clock>,
     /// True once the platform goes down: who follows a log is then told that it ends.
     is_draining: watch::Receiver<bool>,
@@ -45,12 +49,14 @@ impl Own {
         account: String,
         resolve: Arc<dyn Resolve>,
         logs: Arc<LogStore>,
+        tap: Arc<Tap>,
         clock: Arc<dyn Clock>,
         is_draining: watch::Receiver<bool>,
     ) -> Self {
         let router = Router::new([
             (Method::GET, "/_ephyra/runtimes", Operation::ListRuntimes),
             (Method::GET, "/_ephyra/logs/{Name}", Operation::ReadLogs),
+            (Method::GET, "/_ephyra/answers/{Name}", Operation::WatchAnswers),
         ]);
         Self {
             router,
@@ -58,6 +64,7 @@ impl Own {
             account,
             resolve,
             logs,
+            tap,
             clock,
             is_draining,
         }
@@ -71,6 +78,7 @@ impl Own {
                 &json!({ "account": self.account, "runtimes": self.runtimes }),
             )),
             Operation::ReadLogs => self.read_logs(&request, &found.labels.take("Name")).await,
+            Operation::WatchAnswers => self.watch_answers(&found.labels.take("Name")),
         }
     }
 
@@ -120,20 +128,37 @@ impl Own {
                 }
             }
         });
-        let mut headers = HeaderMap::new();
-        headers.insert("content-type", HeaderValue::from_static("application/x-ndjson"));
-        Ok(Response {
-            status: StatusCode::OK,
-            headers,
-            body: Body::Stream(body),
-        })
+        Ok(lines(body))
+    }
+
+    /// The answers of a function from now on; it need not be there yet.
+    fn watch_answers(&self, name: &str) -> Result<Response, ApiError> {
+        let mut watch = self.tap.watch(function_name(name)?);
+        let (parts, body) = mpsc::channel(PARTS);
+        let mut is_draining = self.is_draining.clone();
+        tokio::spawn(async move {
+            loop {
+                let watched = tokio::select! {
+                    () = parts.closed() => return,
+                    _ = is_draining.wait_for(|is_draining| *is_draining) => return,
+                    watched = watch.next() => watched,
+                };
+                let part = match watched {
+                    Some(Watched::Answer(answer)) => json_line(&json!(&*answer)),
+                    Some(Watched::Skipped(count)) => skipped(count),
+                    None => return,
+                };
+                if parts.send(Ok(part)).await.is_err() {
+                    return;
+                }
+            }
+        });
+        Ok(lines(body))
     }
 
     /// The log group of a function that is there; one that is gone keeps its default group.
     async fn group(&self, name: &str) -> Result<String, ApiError> {
-        let name: FunctionName = name.parse().map_err(|error: ephyra_core::id::ParseIdError| {
-            ApiError::new(StatusCode::BAD_REQUEST, "ValidationException", error.to_string())
-        })?;
+        let name = function_name(name)?;
         match self.resolve.resolve(&name, None).await {
             Ok(resolved) => Ok(resolved.revision.logging.group.clone()),
             Err(error) => {
@@ -161,22 +186,40 @@ fn internal(error: &dyn std::error::Error) -> ApiError {
     )
 }
 
-fn line(event: &LogEvent) -> Bytes {
-    let mut text = json!({
-        "timestamp": event.timestamp_ms,
-        "stream": &*event.stream,
-        "message": String::from_utf8_lossy(&event.message),
+fn function_name(text: &str) -> Result<FunctionName, ApiError> {
+    text.parse().map_err(|error: ephyra_core::id::ParseIdError| {
+        ApiError::new(StatusCode::BAD_REQUEST, "ValidationException", error.to_string())
     })
-    .to_string();
+}
+
+/// An answer of lines of JSON, as they come.
+fn lines(body: mpsc::Receiver<Result<Bytes, BrokenBody>>) -> Response {
+    let mut headers = HeaderMap::new();
+    headers.insert("content-type", HeaderValue::from_static("application/x-ndjson"));
+    Response {
+        status: StatusCode::OK,
+        headers,
+        body: Body::Stream(body),
+    }
+}
+
+fn json_line(document: &Value) -> Bytes {
+    let mut text = document.to_string();
     text.push('\n');
     text.into()
 }
 
+fn line(event: &LogEvent) -> Bytes {
+    json_line(&json!({
+        "timestamp": event.timestamp_ms,
+        "stream": &*event.stream,
+        "message": String::from_utf8_lossy(&event.message),
+    }))
+}
+
 /// What a reader is told who was too slow for the function.
 fn skipped(count: u64) -> Bytes {
-    let mut text = json!({ "skipped": count }).to_string();
-    text.push('\n');
-    text.into()
+    json_line(&json!({ "skipped": count }))
 }
 
 impl Service for Own {

@@ -33,6 +33,7 @@ use super::own::Own;
 use super::plain::PlainPages;
 use super::router::Router;
 use super::secret::Sealed;
+use super::tap::Tap;
 use super::wasm;
 use crate::cli;
 
@@ -131,10 +132,11 @@ async fn serve(
         concurrency: options.concurrency,
         origin: origin(&options, address)?,
     };
+    let tap = Arc::new(Tap::new(Arc::new(engine.clone()), Arc::clone(&clock)));
     let dependencies = Dependencies {
         table: state.clone(),
         blobs,
-        invoke: Arc::new(engine.clone()),
+        invoke: tap.clone(),
         accept: doorway.clone(),
         steer: Arc::new(engine.clone()),
         prepare: router,
@@ -151,7 +153,7 @@ async fn serve(
         state,
         Arc::clone(&clock),
         lambda.clone(),
-        Arc::new(engine.clone()),
+        tap.clone(),
         Arc::new(Counted),
         event_options,
     ));
@@ -163,6 +165,7 @@ async fn serve(
         options.account.to_string(),
         lambda.clone(),
         logs,
+        tap,
         clock,
         is_draining.clone(),
     );
