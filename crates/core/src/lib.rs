@@ -19,5 +19,6 @@ pub mod limits;
 pub mod logs;
 pub mod prepare;
 pub mod revision;
+pub mod trace;
 pub mod url;
 pub mod usage;

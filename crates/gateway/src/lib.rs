@@ -5,10 +5,16 @@
 //!
 //! **Invariant:** nothing about the inside (a function's error, a configuration, an address) goes out to a client that the protocol does not ask for.
 
+//! Read [`door`] (which address is whose), [`gateway`] (all of it together), then one way through: [`request`] (what came), [`event`] (what the
+//! function sees), [`answer`] (what its answer means), [`cors`]. [`url`] are function URLs, [`api`] HTTP APIs.
+
 #![forbid(unsafe_code)]
 
 pub mod answer;
 pub mod api;
 pub mod cors;
+pub mod door;
 pub mod event;
+pub mod gateway;
 pub mod request;
+pub mod url;

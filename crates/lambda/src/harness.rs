@@ -286,6 +286,7 @@ impl Harness {
                 }
                 all.into()
             }
+            Body::Parts(_) => unreachable!("the Lambda service makes no such bodies"),
         };
         Answer {
             status: status.as_u16(),

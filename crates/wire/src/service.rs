@@ -1,10 +1,12 @@
 //! What a protocol front end and a service say to each other.
 
+use std::fmt;
 use std::time::Instant;
 
 use bytes::Bytes;
 use ephyra_core::id::{AccountId, RequestId};
 use futures_util::future::BoxFuture;
+use futures_util::stream::BoxStream;
 use http::{HeaderMap, Method, StatusCode};
 use tokio::sync::mpsc;
 
@@ -67,12 +69,23 @@ pub struct Response {
 }
 
 /// A body, whole or in parts.
-#[derive(Debug)]
 pub enum Body {
     /// All of it.
     Full(Bytes),
     /// Parts as they come; the end of the channel is the end of the body. An `Err` breaks the connection off.
     Stream(mpsc::Receiver<Result<Bytes, BrokenBody>>),
+    /// The same from anything that has parts: they are asked for when there is room for them, without a task between.
+    Parts(BoxStream<'static, Result<Bytes, BrokenBody>>),
+}
+
+impl fmt::Debug for Body {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Full(bytes) => f.debug_tuple("Full").field(&bytes.len()).finish(),
+            Self::Stream(_) => f.write_str("Stream"),
+            Self::Parts(_) => f.write_str("Parts"),
+        }
+    }
 }
 
 /// A streamed body that ended before its end; the connection is closed so that the client notices.

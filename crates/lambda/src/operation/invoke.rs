@@ -1,4 +1,3 @@
-use std::fmt::Write as _;
 use std::sync::Arc;
 
 use base64::Engine as _;
@@ -10,6 +9,7 @@ use ephyra_core::id::RequestId;
 use ephyra_core::invocation::{FunctionError, Invocation, InvokeError, Outcome, StreamPart};
 use ephyra_core::limits;
 use ephyra_core::revision::Revision;
+use ephyra_core::trace::new_trace;
 use ephyra_wire::error::ApiError;
 use ephyra_wire::service::{Body, Request, Response};
 use ephyra_wire::validation::Violations;
@@ -298,25 +298,6 @@ pub(super) fn trace_id(request: &Request, now_ms: i64) -> String {
     }
 }
 
-fn new_trace(now_ms: i64) -> String {
-    let root = RequestId::new();
-    let parent = RequestId::new();
-    let mut text = String::with_capacity(80);
-    // Writing to a String does not fail.
-    let _ = write!(text, "Root=1-{:08x}-", now_ms / 1000);
-    push_hex(&mut text, &root.as_bytes()[4..]);
-    text.push_str(";Parent=");
-    push_hex(&mut text, &parent.as_bytes()[8..]);
-    text.push_str(";Sampled=0");
-    text
-}
-
-/// Adds two digits for each byte. Each call that brings no trace makes one: formatting it byte by byte was 3 % of its cost.
-fn push_hex(text: &mut String, bytes: &[u8]) {
-    let digit = |value: u8| char::from(b"0123456789abcdef"[usize::from(value)]);
-    text.extend(bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]));
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -345,14 +326,5 @@ mod tests {
             error.message,
             "Request must be smaller than 1048576 bytes for the InvokeFunction operation"
         );
-    }
-
-    #[test]
-    fn a_new_trace_has_the_form_of_xray() {
-        let trace = new_trace(1_764_037_671_023);
-        let (root, rest) = trace.split_once(";Parent=").unwrap();
-        assert!(root.starts_with("Root=1-69251427-"), "{trace}");
-        assert_eq!(root.len(), "Root=1-69251427-".len() + 24);
-        assert_eq!(rest.len(), 16 + ";Sampled=0".len());
     }
 }

@@ -6,6 +6,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use futures_util::Stream as _;
 use http_body_util::BodyExt;
 use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -204,6 +205,10 @@ impl HttpBody for ResponseBody {
             Body::Stream(parts) => parts
                 .poll_recv(context)
                 .map(|part| part.map(|part| part.map(Frame::data))),
+            Body::Parts(parts) => parts
+                .as_mut()
+                .poll_next(context)
+                .map(|part| part.map(|part| part.map(Frame::data))),
         }
     }
 
@@ -214,7 +219,7 @@ impl HttpBody for ResponseBody {
     fn size_hint(&self) -> SizeHint {
         match &self.body {
             Body::Full(bytes) => SizeHint::with_exact(u64::try_from(bytes.len()).unwrap_or(u64::MAX)),
-            Body::Stream(_) => SizeHint::default(),
+            Body::Stream(_) | Body::Parts(_) => SizeHint::default(),
         }
     }
 }
