@@ -15,7 +15,7 @@ use ephyra_wire::sigv4::{Credentials, Verifier};
 use futures_util::future::BoxFuture;
 use http::request;
 
-use crate::door::{self, ApiAddress, Door};
+use crate::door::{self, ApiAddress, Door, UrlAddress};
 use crate::url::Urls;
 
 /// What function URLs need of other rooms.
@@ -62,7 +62,7 @@ pub trait Apis: Send + Sync + 'static {
 pub struct Gateway {
     place: Place,
     urls: Urls,
-    apis: Arc<dyn Apis>,
+    apis: Option<Arc<dyn Apis>>,
 }
 
 impl fmt::Debug for Gateway {
@@ -73,9 +73,15 @@ impl fmt::Debug for Gateway {
     }
 }
 
+/// Who answers at an address.
+enum Found<'a, 'g> {
+    Url(UrlAddress<'a>),
+    Api(&'g dyn Apis, ApiAddress<'a>),
+}
+
 impl Gateway {
-    /// A gateway for function URLs, and for what `apis` answers.
-    pub fn new(dependencies: Dependencies, apis: Arc<dyn Apis>) -> Self {
+    /// A gateway for function URLs, and for HTTP APIs where there is somebody to answer for them.
+    pub fn new(dependencies: Dependencies, apis: Option<Arc<dyn Apis>>) -> Self {
         let verifier = Verifier::new(Arc::clone(&dependencies.credentials));
         Self {
             place: dependencies.place.clone(),
@@ -84,24 +90,28 @@ impl Gateway {
         }
     }
 
-    fn find<'a>(&self, head: &'a request::Parts) -> Option<Door<'a>> {
-        door::find(head, self.place.region.as_str(), |host| self.apis.is_domain(host))
+    fn find<'a>(&self, head: &'a request::Parts) -> Option<Found<'a, '_>> {
+        let is_domain = |host: &str| self.apis.as_ref().is_some_and(|apis| apis.is_domain(host));
+        match door::find(head, self.place.region.as_str(), is_domain)? {
+            Door::Url(address) => Some(Found::Url(address)),
+            Door::Api(address) => Some(Found::Api(self.apis.as_deref()?, address)),
+        }
     }
 }
 
 impl Site for Gateway {
     fn body_limit(&self, head: &request::Parts) -> Option<usize> {
         Some(match self.find(head)? {
-            Door::Url(_) => limits::SYNC_REQUEST_BYTES,
-            Door::Api(_) => self.apis.body_limit(),
+            Found::Url(_) => limits::SYNC_REQUEST_BYTES,
+            Found::Api(apis, _) => apis.body_limit(),
         })
     }
 
     fn call(&self, request: SiteRequest) -> BoxFuture<'_, Response> {
         Box::pin(async move {
             match self.find(&request.head) {
-                Some(Door::Url(address)) => self.urls.call(&request, &address).await,
-                Some(Door::Api(address)) => self.apis.call(&request, address).await,
+                Some(Found::Url(address)) => self.urls.call(&request, &address).await,
+                Some(Found::Api(apis, address)) => apis.call(&request, address).await,
                 // Its domain name was taken from it meanwhile.
                 None => self.urls.unknown(request.id),
             }
@@ -110,8 +120,8 @@ impl Site for Gateway {
 
     fn refuse(&self, head: &request::Parts, id: RequestId, why: Refused) -> Response {
         match self.find(head) {
-            Some(Door::Api(_)) => self.apis.refuse(head, id, why),
-            Some(Door::Url(_)) | None => self.urls.refuse(id, why),
+            Some(Found::Api(apis, _)) => apis.refuse(head, id, why),
+            Some(Found::Url(_)) | None => self.urls.refuse(id, why),
         }
     }
 }

@@ -11,6 +11,7 @@ use ephyra_core::limits;
 use ephyra_core::url::Origin;
 use ephyra_engine::Engine;
 use ephyra_events::{Counted, Events, EventsOptions};
+use ephyra_gateway::gateway::Gateway;
 use ephyra_lambda::{Dependencies, Lambda};
 use ephyra_meter::{UsageLog, UsageOptions};
 use ephyra_observe::logs::{LogOptions, LogStore};
@@ -159,6 +160,26 @@ async fn serve(
     ));
     doorway.lead_to(events.clone());
 
+    let credentials: Arc<dyn Credentials> = Arc::new(RootCredentials {
+        access_key: root.access_key_id.clone(),
+        credential: Credential {
+            secret: Secret::new(root.secret_access_key.as_str()),
+            account: options.account.clone(),
+        },
+    });
+    let url_dependencies = ephyra_gateway::gateway::Dependencies {
+        place: Place {
+            region: options.region.clone(),
+            account: options.account.clone(),
+        },
+        urls: lambda.clone(),
+        resolve: lambda.clone(),
+        invoke: Arc::new(engine.clone()),
+        credentials: Arc::clone(&credentials),
+        clock: Arc::clone(&clock),
+    };
+    let gateway = Gateway::new(url_dependencies, None);
+
     let (draining, is_draining) = watch::channel(false);
     let own = Own::new(
         runtimes,
@@ -186,20 +207,14 @@ async fn serve(
     let front = Front {
         options: FrontOptions::default(),
         region: options.region.to_string(),
-        credentials: Arc::new(RootCredentials {
-            access_key: root.access_key_id.clone(),
-            credential: Credential {
-                secret: Secret::new(root.secret_access_key.as_str()),
-                account: options.account.clone(),
-            },
-        }),
+        credentials,
         services,
         plain: Arc::new(PlainPages {
             engine: engine.clone(),
             metrics,
             is_draining,
         }),
-        site: None,
+        site: Some(Arc::new(gateway)),
         tls: None,
         clock: SystemTime::now,
     };

@@ -18,12 +18,11 @@ use ephyra_wire::service::{Body, Response};
 use ephyra_wire::sigv4::{BodyHash, Credential, Credentials, Secret, Signer, SigningTime};
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt as _, StreamExt as _};
-use http::{HeaderMap, HeaderValue, StatusCode, request};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 
-use crate::door::ApiAddress;
-use crate::gateway::{Apis, Dependencies, Gateway};
+use crate::gateway::{Dependencies, Gateway};
 
 const ID: &str = "abcdefghijklmnopqrstuvwxyz012345";
 const NOW_MS: i64 = 1_800_000_000_000;
@@ -98,27 +97,6 @@ impl Credentials for World {
     }
 }
 
-/// There are no APIs here.
-struct NoApis;
-
-impl Apis for NoApis {
-    fn is_domain(&self, _host: &str) -> bool {
-        false
-    }
-
-    fn body_limit(&self) -> usize {
-        10
-    }
-
-    fn call<'a>(&'a self, _request: &'a SiteRequest, _address: ApiAddress<'a>) -> BoxFuture<'a, Response> {
-        async { unreachable!("nobody asks for an API") }.boxed()
-    }
-
-    fn refuse(&self, _head: &request::Parts, _id: RequestId, _why: Refused) -> Response {
-        unreachable!("nobody asks for an API")
-    }
-}
-
 fn place() -> Place {
     Place {
         region: "us-east-1".parse().unwrap(),
@@ -185,7 +163,7 @@ impl Setting {
             credentials: world.clone(),
             clock: Arc::new(ManualClock::new(NOW_MS)),
         };
-        let gateway = Gateway::new(dependencies, Arc::new(NoApis));
+        let gateway = Gateway::new(dependencies, None);
         Self { world, gateway }
     }
 

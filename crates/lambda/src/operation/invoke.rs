@@ -5,7 +5,6 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use ephyra_core::arn::Place;
 use ephyra_core::compute::{AcceptError, AcceptedEvent};
-use ephyra_core::id::RequestId;
 use ephyra_core::invocation::{FunctionError, Invocation, InvokeError, Outcome, StreamPart};
 use ephyra_core::limits;
 use ephyra_core::revision::Revision;
