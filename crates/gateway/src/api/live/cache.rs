@@ -89,6 +89,15 @@ impl<K: Eq + Hash, V: Clone> Cache<K, V> {
         generations.old.remove(key);
     }
 
+    /// Forgets everything.
+    pub fn clear(&self) {
+        *self.generations.write() = Generations {
+            young: HashMap::new(),
+            young_bytes: 0,
+            old: HashMap::new(),
+        };
+    }
+
     fn add(&self, generations: &mut Generations<K, V>, key: K, entry: Entry<V>) {
         if generations.young_bytes + entry.bytes > self.half_bytes {
             generations.old = std::mem::take(&mut generations.young);

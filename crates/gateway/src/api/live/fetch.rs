@@ -72,6 +72,7 @@ pub trait Fetch: Send + Sync + 'static {
 #[derive(Clone)]
 pub struct Client {
     pool: Pool<Connector, Full<Bytes>>,
+    connector: Connector,
 }
 
 impl Client {
@@ -85,12 +86,31 @@ impl Client {
             authorities,
             config: OnceLock::new(),
         });
+        Self::of(Connector {
+            http,
+            trust,
+            name: None,
+        })
+    }
+
+    fn of(connector: Connector) -> Self {
         let pool = Pool::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE_TIME)
             .pool_max_idle_per_host(IDLE_CONNECTIONS)
-            .build(Connector { http, trust });
-        Self { pool }
+            .build(connector.clone());
+        Self { pool, connector }
+    }
+
+    /// This client; with a name, one with connections of its own, to servers whose certificates are for that name.
+    pub fn verifying(&self, name: Option<&str>) -> Self {
+        match name {
+            None => self.clone(),
+            Some(_) => Self::of(Connector {
+                name: name.map(Into::into),
+                ..self.connector.clone()
+            }),
+        }
     }
 
     /// Sends a request and takes the whole answer, `limit` bytes at most.
@@ -175,6 +195,8 @@ impl Trust {
 struct Connector {
     http: HttpConnector,
     trust: Arc<Trust>,
+    /// Whose certificate is wanted, when it is not the host's own.
+    name: Option<Arc<str>>,
 }
 
 impl Service<Uri> for Connector {
@@ -191,8 +213,8 @@ impl Service<Uri> for Connector {
             .host()
             .unwrap_or_default()
             .trim_start_matches('[')
-            .trim_end_matches(']')
-            .to_owned();
+            .trim_end_matches(']');
+        let host = self.name.as_deref().unwrap_or(host).to_owned();
         let config = (uri.scheme_str() == Some("https")).then(|| Arc::clone(self.trust.config()));
         let connecting = self.http.call(uri);
         Box::pin(async move {

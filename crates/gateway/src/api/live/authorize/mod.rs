@@ -1,3 +1,5 @@
-//! Who may call a route.
+//! Who may call a route, besides those whom a token lets in ([`super::jwt`]).
 
+pub mod iam;
+pub mod lambda;
 pub mod policy;

@@ -1,0 +1,472 @@
+//! The way of a request: API, stage, route, throttle, authorizer, back end, answer, access log.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use ephyra_core::arn::Place;
+use ephyra_core::logs::LogSink;
+use ephyra_store::StoreError;
+use ephyra_wire::front::SiteRequest;
+use ephyra_wire::service::Response;
+use ephyra_wire::sigv4::Verifier;
+use http::{HeaderMap, Method, StatusCode};
+
+use super::authorize::iam::Iam;
+use super::back::Errand;
+use super::event::Surroundings;
+use super::expression::Sources;
+use super::fetch::Client;
+use super::find::Finder;
+use super::guard::{Entry, Gate};
+use super::integrate::function::Functions;
+use super::log::sink::AccessLog;
+use super::moment::Moment;
+use super::record::{Identity, Record};
+use super::reply::{self, Failure};
+use super::route::path::Path;
+use super::stage::{End, Stage};
+use crate::answer::Answer;
+use crate::api::store::ApiStore;
+use crate::cors;
+use crate::request::{HttpRequest, decode_path, split_authority};
+
+/// The largest body of a request, in bytes, as on AWS.
+pub const BODY_BYTES: usize = 10 << 20;
+
+/// By which door a request came in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Door {
+    /// By an API's own host name.
+    Host {
+        /// The API.
+        api_id: String,
+    },
+    /// By a path on the platform's own host that names the API.
+    Path {
+        /// The API.
+        api_id: String,
+        /// How much of the path names it, without the slash behind: the length of `/_api/APIID`.
+        prefix: usize,
+    },
+    /// By a custom domain name.
+    Domain {
+        /// The name that was asked for, in lower case and without a port.
+        host: String,
+    },
+}
+
+/// Answers requests for HTTP APIs.
+pub struct Apis {
+    finder: Arc<Finder>,
+    functions: Functions,
+    iam: Iam,
+    log: AccessLog,
+    place: Place,
+    clock: fn() -> SystemTime,
+}
+
+/// What [`Apis`] is made of.
+pub struct ApisParts {
+    /// The APIs.
+    pub store: Arc<ApiStore>,
+    /// Runs functions.
+    pub functions: Functions,
+    /// Knows who may sign.
+    pub verifier: Verifier,
+    /// Where access is logged.
+    pub logs: Arc<dyn LogSink>,
+    /// Reaches other servers.
+    pub client: Client,
+    /// The region and account that are served.
+    pub place: Place,
+    /// What the time is.
+    pub clock: fn() -> SystemTime,
+}
+
+/// Where a request turned out to lead.
+struct Found<'a> {
+    api_id: Cow<'a, str>,
+    stage: Arc<Stage>,
+    base_path: Option<String>,
+    /// What the function sees of the path, as sent.
+    shown: &'a str,
+    /// The path without what names API and stage, as sent.
+    path: &'a str,
+}
+
+impl Apis {
+    /// Answers requests for the APIs of a store from now on.
+    #[expect(clippy::unused_async, reason = "custom domain names are read here")]
+    pub async fn open(parts: ApisParts) -> Result<Self, StoreError> {
+        let finder = Arc::new(Finder::new(Arc::clone(&parts.store), parts.place.clone(), parts.client));
+        let told = Arc::clone(&finder);
+        parts.store.on_change(Box::new(move |changed| told.forget(changed)));
+        Ok(Self {
+            finder,
+            functions: parts.functions,
+            iam: Iam::new(parts.verifier, parts.place.region.clone()),
+            log: AccessLog::new(parts.logs),
+            place: parts.place,
+            clock: parts.clock,
+        })
+    }
+
+    /// Whether a host, in lower case and without a port, may be a custom domain name. Reads nothing.
+    pub fn may_be_domain(&self, host: &str) -> bool {
+        self.finder.may_be_domain(host)
+    }
+
+    /// Answers a request. Reads nothing and waits for nothing but authorizer and back end once the API is known.
+    pub async fn answer(&self, request: &SiteRequest, door: &Door) -> Response {
+        let time = (self.clock)();
+        let now = Moment::new(Instant::now(), time);
+        let request_id = reply::request_id(request.id);
+        let head = &request.head;
+        let found = match self.find(head.uri.path(), door, now.at).await {
+            Ok(Some(found)) => found,
+            Ok(None) => return reply::response(Failure::NotFound.answer(&[]), &request_id),
+            Err(error) => {
+                let error: &dyn std::error::Error = &error;
+                tracing::warn!(error, "an API could not be read");
+                return reply::response(Failure::Internal.answer(&[]), &request_id);
+            }
+        };
+        let stage = &*found.stage;
+        let host = head.headers.get(http::header::HOST).and_then(|host| host.to_str().ok());
+        let authority = head
+            .uri
+            .authority()
+            .map(http::uri::Authority::as_str)
+            .or(host)
+            .unwrap_or_default();
+        let shown = decode_path(found.shown);
+        let domain_name = split_authority(authority).0;
+        let own_name;
+        let domain = match door {
+            Door::Path { api_id, .. } => {
+                own_name = format!("{api_id}.execute-api.{}.{domain_name}", self.place.region);
+                (own_name.as_str(), api_id.as_str())
+            }
+            Door::Host { .. } | Door::Domain { .. } => (domain_name, domain_name.split('.').next().unwrap_or_default()),
+        };
+        let mut record = Record {
+            request: HttpRequest {
+                method: &head.method,
+                path: &shown,
+                query: head.uri.query().unwrap_or_default(),
+                version: head.version,
+                headers: &head.headers,
+                authority,
+                body: &request.body,
+                peer: request.peer,
+            },
+            account_id: self.place.account.as_str(),
+            api_id: &found.api_id,
+            domain,
+            base_path: found.base_path.as_deref(),
+            stage: &stage.name,
+            route_key: None,
+            request_id: &request_id,
+            time_ms: now.unix_ms,
+            identity: Identity::Unknown,
+            authorizer_error: None,
+            error: None,
+            integration_error: None,
+            integration_status: None,
+            integration_latency: None,
+            status: None,
+            response_length: 0,
+            response_latency: Duration::ZERO,
+        };
+        let trip = Trip {
+            apis: self,
+            request,
+            found: &found,
+            now,
+            time,
+        };
+        let mut entry = Entry::Open;
+        let mut answer = trip.run(&mut record, &mut entry).await;
+        if let Some(cors) = &stage.cors {
+            cors::apply(cors, &head.headers, &mut answer.headers);
+            if answer.status == StatusCode::NO_CONTENT && record.route_key.is_none() {
+                answer.headers = cors::preflight(cors, &head.headers);
+            }
+        }
+        if let Some(log) = &stage.log {
+            record.status = Some(answer.status);
+            record.response_length = answer.body.len();
+            record.response_latency = request.received.elapsed();
+            record.identity = entry.identity();
+            self.log.write(&log.group, now.unix_ms, log.format.line(&record));
+        }
+        reply::response(answer, &request_id)
+    }
+
+    /// Serves an API that is not in the store.
+    #[cfg(test)]
+    pub(super) fn plant(&self, api_id: &str, live: &crate::api::model::LiveApi) {
+        self.finder.plant(api_id, live);
+    }
+
+    /// Serves a custom domain name that is not in the store.
+    #[cfg(test)]
+    pub(super) fn plant_domain(&self, host: &str, live: crate::api::model::LiveDomain) {
+        self.finder.plant_domain(host, live);
+    }
+
+    /// API, stage and path of a request.
+    async fn find<'a>(&self, path: &'a str, door: &'a Door, now: Instant) -> Result<Option<Found<'a>>, StoreError> {
+        match door {
+            Door::Host { api_id } => self.find_stage(api_id, path, false, now).await,
+            Door::Path { api_id, prefix } => {
+                self.find_stage(api_id, path.get(*prefix..).unwrap_or_default(), true, now)
+                    .await
+            }
+            Door::Domain { host } => {
+                let Some(domain) = self.finder.domain(host).await? else {
+                    return Ok(None);
+                };
+                // The longest base path comes first.
+                let mapped = domain.mappings.iter().find_map(|mapping| {
+                    let rest = below(path, &mapping.api_mapping_key)?;
+                    Some((mapping, rest))
+                });
+                let Some((mapping, rest)) = mapped else {
+                    return Ok(None);
+                };
+                let api = self.finder.api(&mapping.api_id, now).await?;
+                let stage = api.and_then(|api| api.stages.get(&mapping.stage).cloned());
+                Ok(stage.map(|stage| Found {
+                    api_id: Cow::Owned(mapping.api_id.clone()),
+                    stage,
+                    base_path: Some(mapping.api_mapping_key.clone()).filter(|key| !key.is_empty()),
+                    shown: path,
+                    path: rest,
+                }))
+            }
+        }
+    }
+
+    /// The stage that a path names, or else the one that has no name in paths.
+    async fn find_stage<'a>(
+        &self,
+        api_id: &'a str,
+        path: &'a str,
+        may_say_default: bool,
+        now: Instant,
+    ) -> Result<Option<Found<'a>>, StoreError> {
+        let Some(api) = self.finder.api(api_id, now).await? else {
+            return Ok(None);
+        };
+        let shown = if path.is_empty() { "/" } else { path };
+        let first = shown.strip_prefix('/').unwrap_or(shown);
+        let first = &first[..first.find('/').unwrap_or(first.len())];
+        let name = decode_path(first);
+        let named = api
+            .stages
+            .get(name.as_ref())
+            .filter(|_| may_say_default || name != "$default");
+        let found = match named {
+            Some(stage) => {
+                let rest = &shown[(first.len() + 1).min(shown.len())..];
+                Some((stage, if rest.is_empty() { "/" } else { rest }))
+            }
+            None => api.stages.get("$default").map(|stage| (stage, shown)),
+        };
+        Ok(found
+            .filter(|(stage, _)| !stage.is_endpoint_disabled)
+            .map(|(stage, path)| Found {
+                api_id: Cow::Borrowed(api_id),
+                stage: Arc::clone(stage),
+                base_path: None,
+                shown,
+                path,
+            }))
+    }
+}
+
+impl std::fmt::Debug for Apis {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Apis").finish_non_exhaustive()
+    }
+}
+
+/// What is left of a path below a base path; `None`: it is not below.
+fn below<'a>(path: &'a str, base: &str) -> Option<&'a str> {
+    if base.is_empty() {
+        return Some(path);
+    }
+    let rest = path.strip_prefix('/')?.strip_prefix(base)?;
+    match rest {
+        "" => Some("/"),
+        _ => rest.starts_with('/').then_some(rest),
+    }
+}
+
+/// A request whose stage is known.
+struct Trip<'a> {
+    apis: &'a Apis,
+    request: &'a SiteRequest,
+    found: &'a Found<'a>,
+    now: Moment,
+    time: SystemTime,
+}
+
+impl<'a> Trip<'a> {
+    async fn run<'r>(&'r self, record: &mut Record<'r>, entry: &mut Entry<'r>) -> Answer {
+        let Found {
+            stage, path: raw_path, ..
+        } = self.found;
+        let path = Path::new(raw_path);
+        let method = &self.request.head.method;
+        let Some(route) = stage.routes.select(method, &path) else {
+            if *method == Method::OPTIONS && stage.cors.is_some() {
+                return Answer {
+                    status: StatusCode::NO_CONTENT,
+                    headers: HeaderMap::new(),
+                    body: bytes::Bytes::new(),
+                };
+            }
+            record.error = Some(Cow::Borrowed("there is no route for the method and path"));
+            return Failure::NotFound.answer(&[]);
+        };
+        let end: &End = &stage.ends[route as usize];
+        record.route_key = Some(&end.key);
+        if end.throttle.as_ref().is_some_and(|bucket| !bucket.take(self.now.at)) {
+            record.error = Some(Cow::Borrowed("the route or its stage takes no more requests"));
+            return Failure::TooMany.answer(&[]);
+        }
+        let parameters: Vec<(Cow<'_, str>, Cow<'_, str>)> = stage
+            .routes
+            .parameters(route, &path)
+            .map(|(name, value)| (name.into(), value.into()))
+            .collect();
+        let trace_id = reply::trace_id(self.request.id, self.now.unix_ms);
+        let surroundings = Surroundings {
+            account_id: record.account_id,
+            api_id: record.api_id,
+            domain: record.domain,
+            stage: record.stage,
+            request_id: record.request_id,
+            trace_id: &trace_id,
+            time_ms: record.time_ms,
+            parameters: &parameters,
+            variables: stage.variables_json.as_deref(),
+        };
+        let done = self.serve(end, route, &path, surroundings, record, entry).await;
+        done.unwrap_or_else(|failure| {
+            let scopes = match &end.guard {
+                super::stage::Guard::Jwt { scopes, .. } => scopes.as_slice(),
+                _ => &[],
+            };
+            record.error.get_or_insert_with(|| Cow::Borrowed(failure.message()));
+            failure.answer(scopes)
+        })
+    }
+
+    async fn serve<'r>(
+        &'r self,
+        end: &'r End,
+        route: super::route::RouteIndex,
+        path: &Path<'_>,
+        surroundings: Surroundings<'_>,
+        record: &mut Record<'r>,
+        entry: &mut Entry<'r>,
+    ) -> Result<Answer, Failure> {
+        let stage = &*self.found.stage;
+        let gate = Gate {
+            iam: &self.apis.iam,
+            functions: &self.apis.functions,
+            head: &self.request.head,
+            body: &self.request.body,
+            surroundings,
+            route_arn: &|| self.route_arn(),
+            now: self.now,
+            time: self.time,
+        };
+        let parameters = surroundings.parameters;
+        let passed = gate.pass(end, &self.sources(record, parameters)).await;
+        *entry = passed.map_err(|denied| {
+            record.authorizer_error = Some(denied.reason);
+            denied.failure
+        })?;
+        let back = end.back.as_ref().map_err(|why| {
+            record.integration_error = Some(why.clone());
+            Failure::Internal
+        })?;
+        let started = Instant::now();
+        let errand = Errand {
+            functions: &self.apis.functions,
+            id: self.request.id,
+            received: self.request.received,
+            end,
+            entry,
+            path,
+            raw_path: self.found.path,
+            rest: stage.routes.greedy_rest(route, path),
+            surroundings,
+        };
+        let outcome = {
+            let known = Record {
+                identity: entry.identity(),
+                ..record.clone()
+            };
+            errand.run(back, &self.sources(&known, parameters)).await
+        };
+        record.integration_latency = Some(started.elapsed());
+        match outcome {
+            Ok((answer, status)) => {
+                record.integration_status = Some(status);
+                Ok(answer)
+            }
+            Err(no) => {
+                record.integration_status = no.status;
+                record.integration_error = Some(no.reason);
+                Err(no.failure)
+            }
+        }
+    }
+
+    /// What values are taken from.
+    fn sources<'s>(&'s self, record: &'s Record<'s>, parameters: &'s [(Cow<'s, str>, Cow<'s, str>)]) -> Sources<'s> {
+        Sources {
+            record,
+            path: self.found.path,
+            parameters,
+            variables: &self.found.stage.variables,
+            response: None,
+        }
+    }
+
+    /// `arn:aws:execute-api:REGION:ACCOUNT:API/STAGE/METHOD/PATH`.
+    fn route_arn(&self) -> String {
+        let Place { region, account } = &self.apis.place;
+        let Found {
+            api_id, stage, path, ..
+        } = self.found;
+        let path = decode_path(path.strip_prefix('/').unwrap_or(path));
+        let method = self.request.head.method.as_str();
+        format!(
+            "arn:aws:execute-api:{region}:{account}:{api_id}/{}/{method}/{path}",
+            stage.name
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn base_paths_are_whole_segments() {
+        assert_eq!(below("/a/b", ""), Some("/a/b"));
+        assert_eq!(below("/a/b", "a"), Some("/b"));
+        assert_eq!(below("/a/b", "a/b"), Some("/"));
+        assert_eq!(below("/a/", "a"), Some("/"));
+        assert_eq!(below("/ab", "a"), None);
+        assert_eq!(below("/", "a"), None);
+        assert_eq!(below("", "a"), None);
+    }
+}
