@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use bytes::Bytes;
 use ephyra_wire::service::Caller;
@@ -109,11 +108,9 @@ pub struct Gate<'a> {
     /// What events say of it.
     pub surroundings: Surroundings<'a>,
     /// The route's ARN.
-    pub route_arn: &'a dyn Fn() -> String,
+    pub route_arn: &'a (dyn Fn() -> String + Sync),
     /// Now.
     pub now: Moment,
-    /// Now, on the wall.
-    pub time: SystemTime,
 }
 
 impl Gate<'_> {
@@ -122,7 +119,7 @@ impl Gate<'_> {
         match &end.guard {
             Guard::Open => Ok(Entry::Open),
             Guard::Nobody(why) => Err(Denied::new(Failure::Internal, why.clone())),
-            Guard::Iam => match self.iam.verify(self.head, self.body, self.time) {
+            Guard::Iam => match self.iam.verify(self.head, self.body, self.now.unix_ms) {
                 Ok(caller) => {
                     let arn = format!("arn:aws:iam::{}:root", caller.account);
                     Ok(Entry::Signed(caller, arn))

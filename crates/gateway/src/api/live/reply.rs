@@ -117,13 +117,6 @@ pub fn request_id(id: RequestId) -> String {
     base64::engine::general_purpose::URL_SAFE.encode(&id.as_bytes()[..11])
 }
 
-/// A request's trace, for the header `X-Amzn-Trace-Id`.
-pub fn trace_id(id: RequestId, time_ms: i64) -> String {
-    let seconds = u32::try_from(time_ms / 1_000).unwrap_or(u32::MAX);
-    let id = id.simple();
-    format!("Root=1-{seconds:08x}-{}", id.get(..24).unwrap_or(&id))
-}
-
 /// An answer on its way out.
 pub fn response(answer: Answer, request_id: &str) -> Response {
     let Answer {

@@ -2,15 +2,19 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use ephyra_core::arn::Place;
+use ephyra_core::id::RequestId;
 use ephyra_core::logs::LogSink;
+use ephyra_core::trace;
 use ephyra_store::StoreError;
-use ephyra_wire::front::SiteRequest;
+use ephyra_store::clock::Clock;
+use ephyra_wire::front::{Refused, SiteRequest};
 use ephyra_wire::service::Response;
 use ephyra_wire::sigv4::Verifier;
-use http::{HeaderMap, Method, StatusCode};
+use futures_util::future::BoxFuture;
+use http::{HeaderMap, Method, StatusCode, request};
 
 use super::authorize::iam::Iam;
 use super::back::Errand;
@@ -29,45 +33,25 @@ use super::stage::{End, Stage};
 use crate::answer::Answer;
 use crate::api::store::ApiStore;
 use crate::cors;
+use crate::door::{self, ApiAddress, ApiName};
+use crate::gateway;
 use crate::request::{HttpRequest, decode_path, split_authority};
 
 /// The largest body of a request, in bytes, as on AWS.
 pub const BODY_BYTES: usize = 10 << 20;
 
-/// By which door a request came in.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Door {
-    /// By an API's own host name.
-    Host {
-        /// The API.
-        api_id: String,
-    },
-    /// By a path on the platform's own host that names the API.
-    Path {
-        /// The API.
-        api_id: String,
-        /// How much of the path names it, without the slash behind: the length of `/_api/APIID`.
-        prefix: usize,
-    },
-    /// By a custom domain name.
-    Domain {
-        /// The name that was asked for, in lower case and without a port.
-        host: String,
-    },
-}
-
 /// Answers requests for HTTP APIs.
-pub struct Apis {
+pub struct DataPlane {
     finder: Arc<Finder>,
     functions: Functions,
     iam: Iam,
     log: AccessLog,
     place: Place,
-    clock: fn() -> SystemTime,
+    clock: Arc<dyn Clock>,
 }
 
-/// What [`Apis`] is made of.
-pub struct ApisParts {
+/// What [`DataPlane`] needs of other rooms.
+pub struct Dependencies {
     /// The APIs.
     pub store: Arc<ApiStore>,
     /// Runs functions.
@@ -81,7 +65,7 @@ pub struct ApisParts {
     /// The region and account that are served.
     pub place: Place,
     /// What the time is.
-    pub clock: fn() -> SystemTime,
+    pub clock: Arc<dyn Clock>,
 }
 
 /// Where a request turned out to lead.
@@ -95,10 +79,10 @@ struct Found<'a> {
     path: &'a str,
 }
 
-impl Apis {
+impl DataPlane {
     /// Answers requests for the APIs of a store from now on.
     #[expect(clippy::unused_async, reason = "custom domain names are read here")]
-    pub async fn open(parts: ApisParts) -> Result<Self, StoreError> {
+    pub async fn open(parts: Dependencies) -> Result<Self, StoreError> {
         let finder = Arc::new(Finder::new(Arc::clone(&parts.store), parts.place.clone(), parts.client));
         let told = Arc::clone(&finder);
         parts.store.on_change(Box::new(move |changed| told.forget(changed)));
@@ -112,18 +96,17 @@ impl Apis {
         })
     }
 
-    /// Whether a host, in lower case and without a port, may be a custom domain name. Reads nothing.
-    pub fn may_be_domain(&self, host: &str) -> bool {
-        self.finder.may_be_domain(host)
-    }
-
     /// Answers a request. Reads nothing and waits for nothing but authorizer and back end once the API is known.
-    pub async fn answer(&self, request: &SiteRequest, door: &Door) -> Response {
-        let time = (self.clock)();
-        let now = Moment::new(Instant::now(), time);
+    pub async fn answer(&self, request: &SiteRequest, address: &ApiAddress<'_>) -> Response {
+        let now = Moment {
+            at: Instant::now(),
+            unix_ms: self.clock.now_ms(),
+        };
         let request_id = reply::request_id(request.id);
         let head = &request.head;
-        let found = match self.find(head.uri.path(), door, now.at).await {
+        // Hosts name an API too, and take nothing from the path.
+        let is_by_path = address.path.len() < head.uri.path().len();
+        let found = match self.find(address, is_by_path, now.at).await {
             Ok(Some(found)) => found,
             Ok(None) => return reply::response(Failure::NotFound.answer(&[]), &request_id),
             Err(error) => {
@@ -133,22 +116,16 @@ impl Apis {
             }
         };
         let stage = &*found.stage;
-        let host = head.headers.get(http::header::HOST).and_then(|host| host.to_str().ok());
-        let authority = head
-            .uri
-            .authority()
-            .map(http::uri::Authority::as_str)
-            .or(host)
-            .unwrap_or_default();
+        let authority = door::authority(head);
         let shown = decode_path(found.shown);
-        let domain_name = split_authority(authority).0;
+        let host = split_authority(authority).0;
         let own_name;
-        let domain = match door {
-            Door::Path { api_id, .. } => {
-                own_name = format!("{api_id}.execute-api.{}.{domain_name}", self.place.region);
-                (own_name.as_str(), api_id.as_str())
+        let domain = match &address.name {
+            ApiName::Id(id) if is_by_path => {
+                own_name = format!("{id}.execute-api.{}.{host}", self.place.region);
+                (own_name.as_str(), id.as_ref())
             }
-            Door::Host { .. } | Door::Domain { .. } => (domain_name, domain_name.split('.').next().unwrap_or_default()),
+            _ => (host, host.split('.').next().unwrap_or_default()),
         };
         let mut record = Record {
             request: HttpRequest {
@@ -180,11 +157,10 @@ impl Apis {
             response_latency: Duration::ZERO,
         };
         let trip = Trip {
-            apis: self,
+            plane: self,
             request,
             found: &found,
             now,
-            time,
         };
         let mut entry = Entry::Open;
         let mut answer = trip.run(&mut record, &mut entry).await;
@@ -217,36 +193,35 @@ impl Apis {
     }
 
     /// API, stage and path of a request.
-    async fn find<'a>(&self, path: &'a str, door: &'a Door, now: Instant) -> Result<Option<Found<'a>>, StoreError> {
-        match door {
-            Door::Host { api_id } => self.find_stage(api_id, path, false, now).await,
-            Door::Path { api_id, prefix } => {
-                self.find_stage(api_id, path.get(*prefix..).unwrap_or_default(), true, now)
-                    .await
-            }
-            Door::Domain { host } => {
-                let Some(domain) = self.finder.domain(host).await? else {
-                    return Ok(None);
-                };
-                // The longest base path comes first.
-                let mapped = domain.mappings.iter().find_map(|mapping| {
-                    let rest = below(path, &mapping.api_mapping_key)?;
-                    Some((mapping, rest))
-                });
-                let Some((mapping, rest)) = mapped else {
-                    return Ok(None);
-                };
-                let api = self.finder.api(&mapping.api_id, now).await?;
-                let stage = api.and_then(|api| api.stages.get(&mapping.stage).cloned());
-                Ok(stage.map(|stage| Found {
-                    api_id: Cow::Owned(mapping.api_id.clone()),
-                    stage,
-                    base_path: Some(mapping.api_mapping_key.clone()).filter(|key| !key.is_empty()),
-                    shown: path,
-                    path: rest,
-                }))
-            }
-        }
+    async fn find<'a>(
+        &self,
+        address: &'a ApiAddress<'a>,
+        is_by_path: bool,
+        now: Instant,
+    ) -> Result<Option<Found<'a>>, StoreError> {
+        let path = address.path;
+        let host = match &address.name {
+            ApiName::Id(id) => return self.find_stage(id, path, is_by_path, now).await,
+            ApiName::Domain(host) => host,
+        };
+        let Some(domain) = self.finder.domain(host).await? else {
+            return Ok(None);
+        };
+        // The longest base path comes first.
+        let mut mappings = domain.mappings.iter();
+        let mapped = mappings.find_map(|mapping| Some((mapping, below(path, &mapping.api_mapping_key)?)));
+        let Some((mapping, rest)) = mapped else {
+            return Ok(None);
+        };
+        let api = self.finder.api(&mapping.api_id, now).await?;
+        let stage = api.and_then(|api| api.stages.get(&mapping.stage).cloned());
+        Ok(stage.map(|stage| Found {
+            api_id: Cow::Owned(mapping.api_id.clone()),
+            stage,
+            base_path: Some(mapping.api_mapping_key.clone()).filter(|key| !key.is_empty()),
+            shown: path,
+            path: rest,
+        }))
     }
 
     /// The stage that a path names, or else the one that has no name in paths.
@@ -287,9 +262,27 @@ impl Apis {
     }
 }
 
-impl std::fmt::Debug for Apis {
+impl gateway::Apis for DataPlane {
+    fn is_domain(&self, host: &str) -> bool {
+        self.finder.may_be_domain(host)
+    }
+
+    fn body_limit(&self) -> usize {
+        BODY_BYTES
+    }
+
+    fn call<'a>(&'a self, request: &'a SiteRequest, address: ApiAddress<'a>) -> BoxFuture<'a, Response> {
+        Box::pin(async move { self.answer(request, &address).await })
+    }
+
+    fn refuse(&self, _: &request::Parts, id: RequestId, why: Refused) -> Response {
+        reply::refused(why, id)
+    }
+}
+
+impl std::fmt::Debug for DataPlane {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Apis").finish_non_exhaustive()
+        f.debug_struct("DataPlane").finish_non_exhaustive()
     }
 }
 
@@ -307,11 +300,10 @@ fn below<'a>(path: &'a str, base: &str) -> Option<&'a str> {
 
 /// A request whose stage is known.
 struct Trip<'a> {
-    apis: &'a Apis,
+    plane: &'a DataPlane,
     request: &'a SiteRequest,
     found: &'a Found<'a>,
     now: Moment,
-    time: SystemTime,
 }
 
 impl<'a> Trip<'a> {
@@ -343,7 +335,11 @@ impl<'a> Trip<'a> {
             .parameters(route, &path)
             .map(|(name, value)| (name.into(), value.into()))
             .collect();
-        let trace_id = reply::trace_id(self.request.id, self.now.unix_ms);
+        let given = self.request.head.headers.get("x-amzn-trace-id");
+        let given = given
+            .and_then(|value| value.to_str().ok())
+            .filter(|text| trace::is_trace(text));
+        let trace_id = given.map_or_else(|| Cow::Owned(trace::new_trace(self.now.unix_ms)), Cow::Borrowed);
         let surroundings = Surroundings {
             account_id: record.account_id,
             api_id: record.api_id,
@@ -377,14 +373,13 @@ impl<'a> Trip<'a> {
     ) -> Result<Answer, Failure> {
         let stage = &*self.found.stage;
         let gate = Gate {
-            iam: &self.apis.iam,
-            functions: &self.apis.functions,
+            iam: &self.plane.iam,
+            functions: &self.plane.functions,
             head: &self.request.head,
             body: &self.request.body,
             surroundings,
             route_arn: &|| self.route_arn(),
             now: self.now,
-            time: self.time,
         };
         let parameters = surroundings.parameters;
         let passed = gate.pass(end, &self.sources(record, parameters)).await;
@@ -398,7 +393,7 @@ impl<'a> Trip<'a> {
         })?;
         let started = Instant::now();
         let errand = Errand {
-            functions: &self.apis.functions,
+            functions: &self.plane.functions,
             id: self.request.id,
             received: self.request.received,
             end,
@@ -442,7 +437,7 @@ impl<'a> Trip<'a> {
 
     /// `arn:aws:execute-api:REGION:ACCOUNT:API/STAGE/METHOD/PATH`.
     fn route_arn(&self) -> String {
-        let Place { region, account } = &self.apis.place;
+        let Place { region, account } = &self.plane.place;
         let Found {
             api_id, stage, path, ..
         } = self.found;

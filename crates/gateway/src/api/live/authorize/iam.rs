@@ -1,6 +1,6 @@
 //! Signatures: callers who have credentials of the platform.
 
-use std::time::SystemTime;
+use std::time::{Duration, UNIX_EPOCH};
 
 use bytes::Bytes;
 use ephyra_core::id::Region;
@@ -25,7 +25,7 @@ impl Iam {
     }
 
     /// Who has signed a request.
-    pub fn verify(&self, head: &request::Parts, body: &Bytes, now: SystemTime) -> Result<Caller, VerifyError> {
+    pub fn verify(&self, head: &request::Parts, body: &Bytes, now_ms: i64) -> Result<Caller, VerifyError> {
         let parts = Parts {
             method: head.method.as_str(),
             path: head.uri.path(),
@@ -34,6 +34,7 @@ impl Iam {
             authority: head.uri.authority().map(http::uri::Authority::as_str),
         };
         let claim = Claim::read(&parts)?;
+        let now = UNIX_EPOCH + Duration::from_millis(u64::try_from(now_ms).unwrap_or_default());
         let scope = Scope {
             region: self.region.as_str(),
             service: SERVICE,

@@ -176,7 +176,7 @@ async fn who_has_credentials_signs() {
     let signed = |service: &str, secret: &str| {
         let mut headers = HeaderMap::new();
         headers.insert("host", HOST.parse().expect("a host"));
-        let now = SigningTime::from_clock(SystemTime::now());
+        let now = SigningTime::from_clock(std::time::SystemTime::now());
         let hash = BodyHash::of(b"");
         let signer = Signer::new("root", secret, "us-east-1", service);
         signer

@@ -1,14 +1,15 @@
 //! Requests from the door to the answer, with functions, logs and other servers made up here.
 
 mod back;
-mod door;
+
 mod guard;
+mod way;
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use ephyra_core::arn::Place;
@@ -18,6 +19,7 @@ use ephyra_core::id::{FunctionName, Qualifier, RequestId, RevisionId, Version};
 use ephyra_core::invocation::{Invocation, InvokeError, Measures, Outcome};
 use ephyra_core::logs::{LogSink, LogStream};
 use ephyra_core::revision::{LogFormat, LogLevel, Logging, Revision};
+use ephyra_store::clock::SystemClock;
 use ephyra_store::{Change, Entry, Expect, StoreError, Table};
 use ephyra_wire::front::{Peer, SiteRequest};
 use ephyra_wire::service::Body;
@@ -30,9 +32,10 @@ use tokio::sync::mpsc;
 
 use super::fetch::Client;
 use super::integrate::function::Functions;
-use super::way::{Apis, ApisParts, Door};
+use super::way::{DataPlane, Dependencies};
 use crate::api::model::{Content, LiveApi, LiveDomain, LiveStage};
 use crate::api::store::ApiStore;
+use crate::door;
 
 const ACCOUNT: &str = "000000000000";
 const HOST: &str = "abc.execute-api.us-east-1.localhost:4566";
@@ -224,7 +227,7 @@ impl Seen {
 }
 
 struct House {
-    apis: Apis,
+    apis: DataPlane,
     stand: Arc<Stand>,
     lines: Lines,
 }
@@ -242,7 +245,7 @@ impl House {
             region: "us-east-1".parse().expect("a region"),
             account: ACCOUNT.parse().expect("an account"),
         };
-        let apis = Apis::open(ApisParts {
+        let apis = DataPlane::open(Dependencies {
             store: Arc::new(ApiStore::open(Arc::new(Nothing)).await.expect("a store")),
             functions: Functions {
                 resolve: stand.clone(),
@@ -252,7 +255,7 @@ impl House {
             logs: Arc::new(lines.clone()),
             client: Client::new(Vec::new()),
             place,
-            clock: SystemTime::now,
+            clock: Arc::new(SystemClock),
         })
         .await
         .expect("a data plane");
@@ -265,14 +268,12 @@ impl House {
     }
 
     async fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Seen {
-        let door = Door::Host {
-            api_id: "abc".to_owned(),
-        };
-        self.through(&door, method, path, headers, body).await
+        self.at(HOST, method, path, headers, body).await
     }
 
-    async fn through(&self, door: &Door, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Seen {
-        let mut request = Request::builder().method(method).uri(path).header("host", HOST);
+    /// Asks a host, by the door that leads there.
+    async fn at(&self, host: &str, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Seen {
+        let mut request = Request::builder().method(method).uri(path).header("host", host);
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
@@ -285,7 +286,11 @@ impl House {
             peer: Peer { address, is_tls: false },
             received: Instant::now(),
         };
-        let response = self.apis.answer(&request, door).await;
+        let is_domain = |host: &str| host.ends_with("example.com");
+        let Some(door::Door::Api(address)) = door::find(&request.head, "us-east-1", is_domain) else {
+            panic!("{host} is no API's");
+        };
+        let response = self.apis.answer(&request, &address).await;
         let Body::Full(body) = response.body else {
             panic!("an answer of an API is whole");
         };

@@ -42,27 +42,25 @@ async fn stages_and_routes_are_found_by_path() {
     ] {
         house.ask(method, path).await.is(404, "Not Found");
     }
-    let path = Door::Path {
-        api_id: "abc".to_owned(),
-        prefix: "/_api/abc".len(),
-    };
     for (asked, stage) in [
         ("/dev/pets/1", "dev"),
         ("/pets/1", "$default"),
         ("/$default/pets/1", "$default"),
     ] {
-        let seen = house.through(&path, "GET", &format!("/_api/abc{asked}"), &[], "").await;
+        let seen = house
+            .at("localhost:4566", "GET", &format!("/_api/abc{asked}"), &[], "")
+            .await;
         assert_eq!(seen.json()["requestContext"]["stage"], stage, "{asked}");
         assert_eq!(seen.json()["rawPath"], asked);
         assert_eq!(
             seen.json()["requestContext"]["domainName"],
-            "abc.execute-api.us-east-1.abc.execute-api.us-east-1.localhost"
+            "abc.execute-api.us-east-1.localhost"
         );
     }
-    let unknown = Door::Host {
-        api_id: "xyz".to_owned(),
-    };
-    house.through(&unknown, "GET", "/", &[], "").await.is(404, "Not Found");
+    house
+        .at("xyz.execute-api.us-east-1.localhost", "GET", "/", &[], "")
+        .await
+        .is(404, "Not Found");
 }
 
 #[tokio::test]
@@ -72,25 +70,23 @@ async fn base_paths_lead_to_stages() {
         "api.example.com",
         domain(&[("orders/v1", "dev"), ("orders", "$default")]),
     );
-    let door = Door::Domain {
-        host: "api.example.com".to_owned(),
-    };
+    let host = "api.example.com";
     for (path, stage) in [
         ("/orders/v1/x", "dev"),
         ("/orders/x", "$default"),
         ("/orders", "$default"),
     ] {
-        let seen = house.through(&door, "GET", path, &[], "").await;
+        let seen = house.at(host, "GET", path, &[], "").await;
         assert_eq!(seen.json()["requestContext"]["stage"], stage, "{path}");
         assert_eq!(seen.json()["rawPath"], path);
     }
     for path in ["/", "/x", "/ordersx", "/orders/v2/x"] {
-        house.through(&door, "GET", path, &[], "").await.is(404, "Not Found");
+        house.at(host, "GET", path, &[], "").await.is(404, "Not Found");
     }
-    let unknown = Door::Domain {
-        host: "other.example.com".to_owned(),
-    };
-    house.through(&unknown, "GET", "/", &[], "").await.is(404, "Not Found");
+    house
+        .at("other.example.com", "GET", "/", &[], "")
+        .await
+        .is(404, "Not Found");
 }
 
 #[tokio::test]
@@ -100,10 +96,8 @@ async fn an_api_may_be_reached_by_its_domain_alone() {
     let house = House::new(&content, &json!({}), vec![echo()]).await;
     house.ask("GET", "/x").await.is(404, "Not Found");
     house.apis.plant_domain("api.example.com", domain(&[("", "dev")]));
-    let door = Door::Domain {
-        host: "api.example.com".to_owned(),
-    };
-    assert_eq!(house.through(&door, "GET", "/x", &[], "").await.status, 200);
+    let host = "api.example.com";
+    assert_eq!(house.at(host, "GET", "/x", &[], "").await.status, 200);
 }
 
 #[tokio::test]
