@@ -48,6 +48,17 @@ venv() {
     fi
 }
 
+# node_packages SOURCE FOLDER: the npm packages that SOURCE's lockfile names, in FOLDER/node_modules; anew when it changes.
+node_packages() {
+    local source=$1 folder=$2
+    ! cmp -s "$source/package-lock.json" "$folder/package-lock.json" || return 0
+    say "Installing the npm packages of $source into $folder"
+    rm -rf "$folder" && mkdir -p "$folder"
+    cp "$source/package.json" "$source/package-lock.json" "$folder/"
+    # The lockfile alone says that all is there: it is gone when the installation fails.
+    npm ci --prefix "$folder" --no-audit --no-fund --silent || { rm -rf "$folder" && return 1; }
+}
+
 # java_functions FOLDER: the Java functions of the end-to-end tests, with their libraries from Maven's repository; built
 # anew when they change.
 java_functions() {
