@@ -6,13 +6,16 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsE
 use std::path::{Path, PathBuf};
 
 use ephyra_core::digest::Digest;
-use rustix::fs::FlockOperation;
+use rustix::fs::{FlockOperation, Mode, OFlags};
 use rustix::process::{Flock, FlockType, fcntl_getlk};
 
 use super::{PACKAGES, PREPARED};
 
 /// The file that marks a folder as a data folder of this platform, and that the warden holds a lock on.
 pub const MARKER: &str = ".ephyra";
+
+/// The folder of certificates, which may be made before the platform first runs.
+const CERTIFICATES: &str = "tls";
 
 /// Why a data folder cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -94,6 +97,8 @@ impl Folder {
         for name in [PACKAGES, PREPARED] {
             make_folder(&path.join(name), server).map_err(io("making", &path.join(name)))?;
         }
+        let certificates = path.join(CERTIFICATES);
+        give_folder(&certificates, server).map_err(io("taking over", &certificates))?;
         Ok(Self { path, _lock: lock })
     }
 
@@ -115,6 +120,34 @@ fn make_folder(path: &Path, server: u32) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         made => made.and_then(|()| std::os::unix::fs::lchown(path, Some(server), Some(server))),
     }
+}
+
+/// Gives the server what root has put into a folder before, certificates and their keys, so that it can read them: files
+/// that have no other name. No link is followed, as the folder may be in the hands of a server that was taken over.
+fn give_folder(path: &Path, server: u32) -> io::Result<()> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let folder = match rustix::fs::open(path, flags | OFlags::DIRECTORY, Mode::empty()) {
+        Err(rustix::io::Errno::NOENT) => return Ok(()),
+        folder => folder?,
+    };
+    let give = |file: &File| -> io::Result<()> {
+        let metadata = file.metadata()?;
+        let is_alone = metadata.is_dir() || (metadata.is_file() && metadata.nlink() == 1);
+        if is_alone && metadata.uid() == 0 && server != 0 {
+            fchown(file, Some(server), Some(server))?;
+        }
+        Ok(())
+    };
+    for entry in rustix::fs::Dir::read_from(&folder)? {
+        let entry = entry?;
+        // What cannot be opened is a link, or of no kind that is read.
+        if entry.file_type() == rustix::fs::FileType::RegularFile
+            && let Ok(file) = rustix::fs::openat(&folder, entry.file_name(), flags, Mode::empty())
+        {
+            give(&File::from(file))?;
+        }
+    }
+    give(&File::from(folder))
 }
 
 fn lock(path: &Path, marker: &Path) -> Result<File, DataError> {

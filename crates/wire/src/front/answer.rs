@@ -16,9 +16,10 @@ use serde_json::json;
 use tokio::sync::Semaphore;
 
 use super::body::{ReadBodyError, ResponseBody, discard_body, read_body};
+use super::compress::{Compressor, Wanted};
 use super::connection::Running;
 use super::site::{Peer, Refused, Site, SiteRequest};
-use super::{FrontOptions, PLAIN_PREFIX, Plain, Services, Tls};
+use super::{FrontOptions, PLAIN_PREFIX, Plain, Services, Tls, forwarded};
 use crate::error::ApiError;
 use crate::rest::json_response;
 use crate::service::{Caller, Request, Response, Service};
@@ -35,6 +36,7 @@ pub(super) struct House {
     pub(super) plain: Arc<dyn Plain>,
     pub(super) site: Option<Arc<dyn Site>>,
     pub(super) tls: Option<Tls>,
+    pub(super) compressor: Compressor,
     pub(super) clock: fn() -> SystemTime,
     pub(super) bodies: Arc<Semaphore>,
     pub(super) is_refusing: AtomicBool,
@@ -65,13 +67,18 @@ impl House {
     ) -> http::Response<ResponseBody> {
         let id = RequestId::new();
         let is_waiting = request.headers().contains_key(http::header::EXPECT);
-        let (head, incoming) = request.into_parts();
+        let (mut head, incoming) = request.into_parts();
         let limit = self
             .site
             .as_ref()
             .and_then(|site| Some((site, site.body_limit(&head)?)));
         let answer = if let Some((site, limit)) = limit {
-            self.answer_site(&**site, limit, id, head, incoming, peer).await
+            let wanted = Wanted::read(&head.method, &head.headers);
+            let peer = forwarded::settle(&mut head, peer, &self.options.trusted_proxies);
+            match self.answer_site(&**site, limit, id, head, incoming, peer).await {
+                Ok(response) => Ok(self.compressor.compress(wanted, response).await),
+                refused => refused,
+            }
         } else {
             let answer = match self.answer_plain(&head).await {
                 Some(response) => Ok(response),

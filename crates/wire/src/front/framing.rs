@@ -26,6 +26,7 @@ pub(super) struct Framing {
     /// The beginning of a line whose end has not come.
     partial: Vec<u8>,
     limit: usize,
+    is_foreign: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +65,8 @@ struct Head {
 pub(super) struct Malformed {
     /// Only so many of the bytes may be passed on.
     pub(super) before: usize,
+    /// Whether the connection began with something that nobody would answer in HTTP/1.
+    pub(super) is_foreign: bool,
 }
 
 impl Framing {
@@ -82,6 +85,7 @@ impl Framing {
             },
             partial: Vec::new(),
             limit,
+            is_foreign: false,
         }
     }
 
@@ -106,17 +110,24 @@ impl Framing {
                         _ => (b'\n', State::ChunkSize),
                     };
                     if rest[0] != want {
-                        return Err(Malformed { before });
+                        return Err(self.malformed(before));
                     }
                     rest = &rest[1..];
                     self.state = then;
                 }
                 State::Request { .. } | State::Headers | State::ChunkSize | State::Trailers(_) => {
-                    self.follow_line(&mut rest).ok_or(Malformed { before })?;
+                    self.follow_line(&mut rest).ok_or_else(|| self.malformed(before))?;
                 }
             }
         }
         Ok(())
+    }
+
+    const fn malformed(&self, before: usize) -> Malformed {
+        Malformed {
+            before,
+            is_foreign: self.is_foreign,
+        }
     }
 
     /// Takes a line, or the part of it that has come; `None` when it is malformed.
@@ -155,7 +166,8 @@ impl Framing {
                 is_first,
             }),
             State::Request { is_first: true, .. } if whole == HTTP2 => Some(State::Http2),
-            State::Request { .. } => {
+            State::Request { is_first, .. } => {
+                self.is_foreign = is_first && memchr::memmem::find(line, b" HTTP/").is_none();
                 self.head = Head {
                     is_http_11: read_request_line(line)?,
                     ..Head::default()

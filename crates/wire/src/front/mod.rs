@@ -10,7 +10,9 @@
 
 mod answer;
 mod body;
+mod compress;
 mod connection;
+mod forwarded;
 mod framing;
 mod head;
 mod listen;
@@ -31,6 +33,7 @@ use crate::service::Response;
 use crate::sigv4::{Credentials, Verifier};
 
 pub use body::ResponseBody;
+pub use forwarded::{Network, ParseNetworkError};
 pub use listen::{Drained, Handle};
 pub use route::{Hints, Services};
 pub use site::{Peer, Refused, Site, SiteRequest};
@@ -63,6 +66,10 @@ pub struct FrontOptions {
     pub bodies_bytes: usize,
     /// How much of a body that nobody wants is read and thrown away, so that the client gets to read its answer.
     pub discarded_bytes: usize,
+    /// Whose `X-Forwarded-For` and `-Proto` are believed. A site sees neither these nor others of their kind.
+    pub trusted_proxies: Vec<Network>,
+    /// Whether a site's answers are compressed for clients that ask for it.
+    pub compresses: bool,
 }
 
 impl Default for FrontOptions {
@@ -78,6 +85,8 @@ impl Default for FrontOptions {
             body_grace: Duration::from_secs(10),
             bodies_bytes: 256 * 1024 * 1024,
             discarded_bytes: 128 * 1024 * 1024,
+            trusted_proxies: Vec::new(),
+            compresses: true,
         }
     }
 }
@@ -122,6 +131,7 @@ impl Front {
         let verifier = Verifier::new(self.credentials);
         let bodies = Arc::new(Semaphore::new(self.options.bodies_bytes.min(Semaphore::MAX_PERMITS)));
         let house = answer::House {
+            compressor: compress::Compressor::new(self.options.compresses),
             options: self.options,
             region: self.region,
             verifier,

@@ -28,11 +28,12 @@ pub trait Site: Send + Sync + 'static {
 pub struct SiteRequest {
     /// Names the request. The site says it to the client, in a header of its protocol.
     pub id: RequestId,
-    /// Method, address and headers as they were sent: nothing in them is to be believed.
+    /// Method, address and headers as they were sent: nothing in them is to be believed. `X-Forwarded-*` and `Forwarded`
+    /// are gone.
     pub head: request::Parts,
     /// The whole body, no longer than [`Site::body_limit`].
     pub body: Bytes,
-    /// Who sent it.
+    /// Who sent it: the client, where a trusted proxy is in between.
     pub peer: Peer,
     /// When the whole request had arrived.
     pub received: Instant,

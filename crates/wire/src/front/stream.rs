@@ -75,6 +75,10 @@ impl AsyncRead for Watched {
             this.activity.has_read();
             if let Err(malformed) = this.framing.follow(new) {
                 this.is_malformed = true;
+                if malformed.is_foreign {
+                    let message = "what came is not HTTP";
+                    return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, message)));
+                }
                 let good = before + malformed.before;
                 buf.filled_mut()[good] = POISON;
                 buf.set_filled(good + 1);
