@@ -1,7 +1,12 @@
 //! HTTP APIs (API Gateway v2).
 //!
-//! [`live`] answers requests; [`store`] keeps the documents of [`model`].
+//! [`live`] answers requests; [`store`] keeps the documents of [`model`], which [`service`] changes.
 
+mod check;
+mod error;
 pub mod live;
 pub mod model;
+mod openapi;
+mod operation;
+pub mod service;
 pub mod store;

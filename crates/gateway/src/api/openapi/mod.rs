@@ -1,0 +1,38 @@
+//! OpenAPI 3.0: HTTP APIs made of a document, and documents made of HTTP APIs.
+//! Source: <https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-swagger-extensions.html>.
+
+mod export;
+mod import;
+#[cfg(test)]
+mod tests;
+mod yaml;
+
+use ephyra_wire::error::ApiError;
+use serde_json::Value;
+
+pub(crate) use export::export;
+pub(crate) use import::{BasePath, Imported, import};
+
+use super::error::bad_request;
+
+/// Methods as OpenAPI writes them; `trace` is none that routes have.
+const METHODS: [&str; 7] = ["delete", "get", "head", "options", "patch", "post", "put"];
+/// How OpenAPI writes `ANY`.
+const ANY_METHOD: &str = "x-amazon-apigateway-any-method";
+/// How OpenAPI writes the path of `$default`.
+const DEFAULT_PATH: &str = "/$default";
+
+/// Reads a document in JSON or YAML.
+pub(crate) fn read(text: &str) -> Result<Value, ApiError> {
+    let document = if text.trim_start().starts_with('{') {
+        serde_json::from_str(text).map_err(|error| error.to_string())
+    } else {
+        yaml::read(text).map_err(|error| error.to_string())
+    };
+    document.map_err(|error| bad_request(format!("Invalid OpenAPI input. The document cannot be read: {error}")))
+}
+
+/// Writes a document in YAML.
+pub(crate) fn to_yaml(document: &Value) -> String {
+    yaml::write(document)
+}
