@@ -1,10 +1,14 @@
 //! What can be said on the command line.
 
+mod front;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+
+pub(crate) use front::{FrontArgs, Tls, TlsInit};
 
 /// Where `serve` keeps its state unless told otherwise.
 pub(crate) const DEFAULT_DATA: &str = "/var/lib/ephyra";
@@ -51,6 +55,9 @@ pub(crate) enum Command {
     /// Runtimes on this machine
     #[command(subcommand)]
     Runtime(Runtime),
+    /// Certificates for TLS on this machine
+    #[command(subcommand)]
+    Tls(Tls),
 }
 
 /// How long idle environments are kept.
@@ -153,6 +160,9 @@ pub(crate) struct Serve {
     /// Address that clients reach this platform at, for the links it hands out [default: the listen address]
     #[arg(long, value_name = "URL", value_parser = url)]
     pub(crate) public_url: Option<String>,
+
+    #[command(flatten)]
+    pub(crate) front: FrontArgs,
 
     /// Region that this platform answers for
     #[arg(long, default_value = "us-east-1", value_parser = region)]

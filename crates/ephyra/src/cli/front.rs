@@ -62,7 +62,7 @@ pub(crate) struct FrontArgs {
     #[arg(long, value_name = "FILE")]
     pub(crate) acme_ca: Option<PathBuf>,
 
-    /// Proxies, as addresses or networks such as 10.0.0.0/8, whose X-Forwarded-For, -Proto and -Port are believed
+    /// Proxies, as addresses or networks such as 10.0.0.0/8, whose X-Forwarded-For and X-Forwarded-Proto are believed
     #[arg(long, value_name = "CIDR")]
     pub(crate) trusted_proxy: Vec<ephyra_wire::front::Network>,
 
@@ -108,7 +108,17 @@ mod tests {
         for text in ["a.example.org", "A-1.test"] {
             assert_eq!(domain(text), Ok(text.to_ascii_lowercase()));
         }
-        for text in ["", "localhost", "*.a.test", "a..b", "-a.b", "1.2.3.4", "a/b.c", "a.b:80", "../a.b"] {
+        for text in [
+            "",
+            "localhost",
+            "*.a.test",
+            "a..b",
+            "-a.b",
+            "1.2.3.4",
+            "a/b.c",
+            "a.b:80",
+            "../a.b",
+        ] {
             assert!(domain(text).is_err(), "{text}");
         }
         assert!(directory("https://a/b").is_ok());

@@ -12,6 +12,7 @@ mod logs;
 mod new;
 mod open;
 mod runtime;
+mod tls;
 mod url;
 
 use std::future::Future;
@@ -35,6 +36,7 @@ pub(crate) fn run(command: Command, output: &Output) -> anyhow::Result<ExitCode>
         Command::List(options) => block_on(list::run(&options, output)),
         Command::Delete(options) => block_on(delete::run(&options, output)),
         Command::Runtime(Runtime::List { runtime_path }) => runtime::run(&runtime_path, output),
+        Command::Tls(command) => tls::run(command, output),
     }
 }
 

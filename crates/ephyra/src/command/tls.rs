@@ -1,5 +1,6 @@
 //! `ephyra tls`: a local certificate authority, and the process that reads files for the server.
 
+use std::fmt::Write as _;
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::os::fd::AsFd as _;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
@@ -10,7 +11,8 @@ use std::process::ExitCode;
 use anyhow::{Context as _, bail};
 use ephyra_sandbox::warden::MARKER;
 use ephyra_tls::folder::{AUTHORITY, Folder};
-use ephyra_tls::{keeper, local};
+use ephyra_tls::keeper;
+use ephyra_tls::local::{self, Issued};
 use jiff::Timestamp;
 use serde_json::json;
 
@@ -29,34 +31,41 @@ fn init(options: &TlsInit, output: &Output) -> anyhow::Result<ExitCode> {
     let folder = Folder::of(&options.data);
     let issued = local::issue(&folder, options.region.as_str(), &options.names, Timestamp::now())?;
     let authority = folder.file(AUTHORITY);
-    if output.is_json() {
-        output.json(&json!({
-            "authority": authority,
-            "isNewAuthority": issued.is_new_authority,
-            "names": issued.names,
-            "notAfter": issued.to.to_string(),
-        }))?;
-        return Ok(ExitCode::SUCCESS);
-    }
+    let made = json!({
+        "authority": authority,
+        "isNewAuthority": issued.is_new_authority,
+        "names": issued.names,
+        "notAfter": issued.to.to_string(),
+    });
+    output.result(&made, |_| describe(&issued, &authority))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn describe(issued: &Issued, authority: &Path) -> String {
+    let mut text = format!(
+        "Certificate for {}, valid until {}. Run this again to renew it.\n",
+        issued.names.join(", "),
+        issued.to.strftime("%Y-%m-%d")
+    );
     let authority = authority.display();
-    output.line(&format!("Certificate for {}", issued.names.join(", ")))?;
-    output.line(&format!("valid until {}; run this again to renew it", issued.to.strftime("%Y-%m-%d")))?;
     if issued.is_new_authority {
-        output.line(&format!(
+        let _ = write!(
+            text,
             "
-`ephyra serve` shows it by itself. Let your programs trust the new authority, {authority}
-(anyone who can read ca-key.pem beside it can make certificates that they then believe):
+`ephyra serve` shows it by itself. Let your programs trust the new authority (who can read ca-key.pem beside it
+can make certificates that they then believe):
 
   Debian, Ubuntu   sudo cp {authority} /usr/local/share/ca-certificates/ephyra.crt && sudo update-ca-certificates
   Fedora, RHEL     sudo cp {authority} /etc/pki/ca-trust/source/anchors/ephyra.pem && sudo update-ca-trust
-  macOS            sudo security add-trusted-cert -d -r trustRoot -k /Library/Keychains/System.keychain ca.pem
+  macOS            sudo security add-trusted-cert -d -r trustRoot -k /Library/Keychains/System.keychain {authority}
   Firefox          Settings, Certificates, Authorities, Import
   curl             curl --cacert {authority} https://localhost:4566/_ephyra/health
   AWS CLI, boto3   export AWS_CA_BUNDLE={authority}
-  Node             export NODE_EXTRA_CA_CERTS={authority}"
-        ))?;
+  Node             export NODE_EXTRA_CA_CERTS={authority}
+"
+        );
     }
-    Ok(ExitCode::SUCCESS)
+    text
 }
 
 /// The data folder, which may not be there before the platform first runs.
@@ -69,9 +78,16 @@ fn make_data(data: &Path) -> anyhow::Result<()> {
     made.with_context(|| format!("{} cannot be made", data.display()))?;
     let mut entries = fs::read_dir(data).with_context(|| format!("{} cannot be read", data.display()))?;
     if entries.next().is_some() {
-        bail!("{} is not empty and not a data folder of ephyra's: choose another with --data", data.display());
+        bail!(
+            "{} is not empty and not a data folder of ephyra's: choose another with --data",
+            data.display()
+        );
     }
-    let marked = OpenOptions::new().write(true).create_new(true).mode(0o644).open(&marker);
+    let marked = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o644)
+        .open(&marker);
     marked.with_context(|| format!("{} cannot be written", marker.display()))?;
     Ok(())
 }

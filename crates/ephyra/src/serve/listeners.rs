@@ -5,10 +5,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use anyhow::Context as _;
 
 /// Binds `address`; with a loopback address, the other family's loopback too where there is one, since
-/// `*.localhost` resolves to either.
-pub(crate) fn bind(address: SocketAddr) -> anyhow::Result<Vec<TcpListener>> {
+/// `*.localhost` resolves to either. `option` is what an operator says to choose another.
+pub(crate) fn bind(address: SocketAddr, option: &str) -> anyhow::Result<Vec<TcpListener>> {
     let first = TcpListener::bind(address).with_context(|| {
-        format!("{address} cannot be listened on; end what uses it, or choose another address with --listen")
+        format!("{address} cannot be listened on; end what uses it, or choose another address with {option}")
     })?;
     let port = first.local_addr()?.port();
     let mut listeners = vec![first];

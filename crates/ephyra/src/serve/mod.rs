@@ -14,6 +14,7 @@ mod platform;
 mod router;
 mod secret;
 mod tap;
+mod tls;
 mod wasm;
 
 use std::collections::BTreeSet;
@@ -42,7 +43,8 @@ pub(crate) fn run(options: cli::Serve) -> anyhow::Result<ExitCode> {
         .map(|name| name.parse::<Piece>())
         .collect::<Result<BTreeSet<_>, _>>()
         .context("--allow-weaker-isolation names a piece that `ephyra doctor` does not list")?;
-    let listeners = listeners::bind(options.listen)?;
+    let listeners = listeners::bind(options.listen, "--listen")?;
+    let tls = tls::Prepared::open(&options.front, &options.data)?;
     let warden_options = warden::Options {
         uid_base: options.uid_base,
         runtime_paths: options.runtime_path.clone(),
@@ -58,7 +60,7 @@ pub(crate) fn run(options: cli::Serve) -> anyhow::Result<ExitCode> {
         ..warden::Options::new(&options.data)
     };
     let status = warden::start(warden_options, move |side| {
-        platform::run(options, listeners, sealed, side)
+        platform::run(options, listeners, tls, sealed, side)
     })?;
     Ok(ExitCode::from(u8::try_from(status).unwrap_or(1)))
 }

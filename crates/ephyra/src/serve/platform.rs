@@ -35,6 +35,7 @@ use super::plain::PlainPages;
 use super::router::Router;
 use super::secret::Sealed;
 use super::tap::Tap;
+use super::tls::Prepared;
 use super::wasm;
 use crate::cli;
 
@@ -50,7 +51,13 @@ const WASM_MB: u64 = 512;
 const LAST_ANSWERS: Duration = Duration::from_secs(2);
 
 /// Runs the server to its end and returns its exit status.
-pub(crate) fn run(options: cli::Serve, listeners: Vec<TcpListener>, sealed: Option<Sealed>, side: ServerSide) -> i32 {
+pub(crate) fn run(
+    options: cli::Serve,
+    listeners: Vec<TcpListener>,
+    tls: Prepared,
+    sealed: Option<Sealed>,
+    side: ServerSide,
+) -> i32 {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .thread_name("ephyra")
         .worker_threads(workers())
@@ -59,7 +66,7 @@ pub(crate) fn run(options: cli::Serve, listeners: Vec<TcpListener>, sealed: Opti
         .build();
     let result = runtime
         .context("the asynchronous runtime could not be started")
-        .and_then(|runtime| runtime.block_on(serve(options, listeners, sealed, side)));
+        .and_then(|runtime| runtime.block_on(serve(options, listeners, tls, sealed, side)));
     match result {
         Ok(()) => 0,
         Err(error) => {
@@ -78,7 +85,8 @@ fn workers() -> usize {
 
 async fn serve(
     options: cli::Serve,
-    listeners: Vec<TcpListener>,
+    mut listeners: Vec<TcpListener>,
+    mut tls: Prepared,
     sealed: Option<Sealed>,
     side: ServerSide,
 ) -> anyhow::Result<()> {
@@ -124,6 +132,9 @@ async fn serve(
         .first()
         .context("there is no address to listen on")?
         .local_addr()?;
+    let tls_address = tls.address(address)?;
+    listeners.append(&mut tls.listeners);
+    let tls = tls.start(&data, dice).await?;
     let doorway = Arc::new(Doorway::default());
     let lambda_options = ephyra_lambda::Options {
         place,
@@ -131,7 +142,7 @@ async fn serve(
         runtimes: runtimes.iter().map(|runtime| runtime.identifier.clone()).collect(),
         architecture: architecture().to_owned(),
         concurrency: options.concurrency,
-        origin: origin(&options, address)?,
+        origin: origin(&options, address, tls_address)?,
     };
     let tap = Arc::new(Tap::new(Arc::new(engine.clone()), Arc::clone(&clock)));
     let dependencies = Dependencies {
@@ -205,7 +216,11 @@ async fn serve(
     );
     services.add(Arc::new(own), Hints::default());
     let front = Front {
-        options: FrontOptions::default(),
+        options: FrontOptions {
+            trusted_proxies: options.front.trusted_proxy.clone(),
+            compresses: !options.front.no_compression,
+            ..FrontOptions::default()
+        },
         region: options.region.to_string(),
         credentials,
         services,
@@ -215,7 +230,7 @@ async fn serve(
             is_draining,
         }),
         site: Some(Arc::new(gateway)),
-        tls: None,
+        tls,
         clock: SystemTime::now,
     };
     let listeners = listeners
@@ -224,6 +239,9 @@ async fn serve(
         .collect::<std::io::Result<Vec<_>>>()?;
     let front = front.start(listeners);
     tracing::info!("serving on http://{address}");
+    if let Some(address) = tls_address {
+        tracing::info!("serving with TLS on https://{address}");
+    }
 
     terminate.recv().await;
     let bound = options.drain_timeout;
@@ -310,12 +328,15 @@ fn dice() -> f64 {
 }
 
 /// Where clients reach function URLs.
-fn origin(options: &cli::Serve, address: SocketAddr) -> anyhow::Result<Origin> {
+fn origin(options: &cli::Serve, address: SocketAddr, tls: Option<SocketAddr>) -> anyhow::Result<Origin> {
     match &options.public_url {
         Some(url) => url
             .parse()
             .context("--public-url is to be a scheme, a host and a port alone"),
-        None => Ok(Origin::of_listener(address.ip(), address.port(), false)),
+        None => {
+            let shown = tls.unwrap_or(address);
+            Ok(Origin::of_listener(shown.ip(), shown.port(), tls.is_some()))
+        }
     }
 }
 

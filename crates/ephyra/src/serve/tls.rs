@@ -60,7 +60,9 @@ impl Prepared {
             })
         };
         let is_on = !options.tls_cert.is_empty() || acme.is_some() || Folder::of(data).has_certificates();
-        let bound = options.tls_listen.map(|address| listeners::bind(address, "--tls-listen"));
+        let bound = options
+            .tls_listen
+            .map(|address| listeners::bind(address, "--tls-listen"));
         if bound.is_some() && !is_on {
             bail!("--tls-listen needs certificates: --tls-cert, --acme-domain, or `ephyra tls init`");
         }
@@ -105,11 +107,18 @@ impl Prepared {
         }
         if folder.path().is_dir() {
             let watch = Watch::new()?;
-            watch.add(folder.path()).context("the folder of certificates cannot be watched")?;
+            watch
+                .add(folder.path())
+                .context("the folder of certificates cannot be watched")?;
             let mut loaded = Loaded::new(folder.clone());
             let first = loaded.refresh().context("the folder of certificates cannot be read")?;
             show(&certificates, Source::Folder, first);
-            tokio::spawn(follow_folder(certificates.clone(), AsyncFd::new(watch)?, loaded));
+            #[expect(
+                deprecated,
+                reason = "it is for descriptors that may be closed by others; this one is the watch's own"
+            )]
+            let watch = AsyncFd::new(watch)?;
+            tokio::spawn(follow_folder(certificates.clone(), watch, loaded));
         }
         let pending = Arc::new(Pending::default());
         if let Some(options) = self.acme {
@@ -131,7 +140,11 @@ fn keeper(options: &FrontArgs) -> anyhow::Result<Option<UnixStream>> {
     }
     let (ours, theirs) = UnixStream::pair()?;
     let program = std::env::current_exe().context("the program's own file cannot be found")?;
-    let files = options.tls_cert.iter().zip(&options.tls_key).flat_map(|(certificate, key)| [certificate, key]);
+    let files = options
+        .tls_cert
+        .iter()
+        .zip(&options.tls_key)
+        .flat_map(|(certificate, key)| [certificate, key]);
     Command::new(program)
         .args(["tls", "keep", "--"])
         .args(files)
@@ -144,7 +157,10 @@ fn keeper(options: &FrontArgs) -> anyhow::Result<Option<UnixStream>> {
 
 fn show(certificates: &Certificates, source: Source, refreshed: Refreshed) {
     for reason in &refreshed.broken {
-        tracing::error!(reason, "a certificate cannot be used; what was there before is shown on");
+        tracing::error!(
+            reason,
+            "a certificate cannot be used; what was there before is shown on"
+        );
     }
     for certificate in &refreshed.shown {
         tracing::info!(names = certificate.names.join(" "), until = %certificate.to, "a certificate is shown");
@@ -156,7 +172,9 @@ async fn follow_files(certificates: Arc<Certificates>, mut socket: tokio::net::U
     loop {
         match received.next(&mut socket).await {
             Ok(Some(refreshed)) => show(&certificates, Source::Files, refreshed),
-            Ok(None) => break tracing::warn!("changes of --tls-cert are not noticed any more: who reads them has ended"),
+            Ok(None) => {
+                break tracing::warn!("changes of --tls-cert are not noticed any more: who reads them has ended");
+            }
             Err(error) => break tracing::warn!(%error, "changes of --tls-cert are not noticed any more"),
         }
     }
