@@ -21,7 +21,7 @@ use parking_lot::Mutex;
 use rustls::pki_types::pem;
 
 use crate::Certificate;
-use crate::folder::Folder;
+use crate::folder::{Folder, Readers};
 use client::HttpsClient;
 use schedule::Schedule;
 
@@ -175,7 +175,7 @@ impl Acme {
         let text = order::certificate(&account, name, &self.pending).await?;
         Certificate::read(text.as_bytes(), text.as_bytes())?;
         self.folder.make()?;
-        self.folder.write(&file_of(name), text.as_bytes(), false)?;
+        self.folder.write(&file_of(name), text.as_bytes(), Readers::Server)?;
         Ok(())
     }
 
@@ -206,7 +206,7 @@ impl Acme {
         };
         let text = serde_json::to_vec(&kept).map_err(io::Error::from)?;
         self.folder.make()?;
-        self.folder.write(ACCOUNT, &text, false)?;
+        self.folder.write(ACCOUNT, &text, Readers::Server)?;
         Ok(account)
     }
 }

@@ -23,6 +23,17 @@ pub const LOCAL: &str = "local.pem";
 /// Files that are looked at; more are somebody's mistake.
 const FILES: usize = 1000;
 
+/// Who can read a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Readers {
+    /// Everybody who can come to the folder.
+    All,
+    /// Whose the data folder is: the server.
+    Server,
+    /// Who has made it; not the server, if that was root.
+    Maker,
+}
+
 /// The folder.
 #[derive(Clone, Debug)]
 pub struct Folder(PathBuf);
@@ -65,21 +76,22 @@ impl Folder {
         }
     }
 
-    /// Puts a file in the place of what was there, whole or not at all; only its owner can read it, unless it
-    /// `is_public`.
+    /// Puts a file in the place of what was there, whole or not at all.
     ///
     /// # Errors
     /// Those of open(2), write(2), fsync(2), chown(2) and rename(2).
-    pub fn write(&self, name: &str, bytes: &[u8], is_public: bool) -> io::Result<()> {
+    pub fn write(&self, name: &str, bytes: &[u8], readers: Readers) -> io::Result<()> {
         let new = self.file(&format!(".{name}.new"));
         match fs::remove_file(&new) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
-        let mode = if is_public { 0o644 } else { 0o600 };
+        let mode = if readers == Readers::All { 0o644 } else { 0o600 };
         let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&new)?;
         file.write_all(bytes)?;
-        self.give(&file)?;
+        if readers != Readers::Maker {
+            self.give(&file)?;
+        }
         file.sync_all()?;
         fs::rename(&new, self.file(name))?;
         File::open(&self.0)?.sync_all()
@@ -206,14 +218,20 @@ mod tests {
         assert!(loaded.refresh().unwrap().shown.is_empty() && !folder.has_certificates());
         folder.make().unwrap();
         folder.make().unwrap();
-        folder.write("a.pem", text("a.test").as_bytes(), false).unwrap();
-        folder.write(AUTHORITY, text("ca").as_bytes(), true).unwrap();
+        folder
+            .write("a.pem", text("a.test").as_bytes(), Readers::Server)
+            .unwrap();
+        folder.write(AUTHORITY, text("ca").as_bytes(), Readers::All).unwrap();
         let mode = |name: &str| fs::metadata(folder.file(name)).unwrap().permissions().mode() & 0o777;
         assert_eq!((mode("a.pem"), mode(AUTHORITY), mode("")), (0o600, 0o644, 0o700));
         let Refreshed { shown, broken } = loaded.refresh().unwrap();
         assert_eq!((shown.len(), broken.len()), (1, 0));
-        folder.write("a.pem", b"-----BEGIN CERTIFICATE-----\n", false).unwrap();
-        folder.write("b.pem", text("b.test").as_bytes(), false).unwrap();
+        folder
+            .write("a.pem", b"-----BEGIN CERTIFICATE-----\n", Readers::Server)
+            .unwrap();
+        folder
+            .write("b.pem", text("b.test").as_bytes(), Readers::Server)
+            .unwrap();
         std::os::unix::fs::symlink("b.pem", folder.file("c.pem")).unwrap();
         let Refreshed { shown, broken } = loaded.refresh().unwrap();
         let names: Vec<_> = shown.iter().map(|certificate| certificate.names[0].as_str()).collect();
@@ -221,7 +239,9 @@ mod tests {
         assert_eq!(broken.len(), 2, "{broken:?}");
         fs::remove_file(folder.file("a.pem")).unwrap();
         assert_eq!(loaded.refresh().unwrap().shown.len(), 1);
-        folder.write("b.pem", &vec![b'a'; LARGEST + 1], false).unwrap();
+        folder
+            .write("b.pem", &vec![b'a'; LARGEST + 1], Readers::Server)
+            .unwrap();
         assert_eq!(loaded.refresh().unwrap().shown.len(), 1);
     }
 }

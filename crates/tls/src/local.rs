@@ -11,7 +11,7 @@ use rcgen::{
 };
 use sha2::{Digest as _, Sha256};
 
-use crate::folder::{AUTHORITY, AUTHORITY_KEY, Folder, LOCAL};
+use crate::folder::{AUTHORITY, AUTHORITY_KEY, Folder, LOCAL, Readers};
 
 /// How long the authority is valid, in days.
 const AUTHORITY_DAYS: i64 = 3650;
@@ -135,11 +135,11 @@ pub fn issue(folder: &Folder, region: &str, more: &[String], now: Timestamp) -> 
         let certificate = authority.self_signed(&key).map_err(LocalError::Make)?;
         let text = key.serialize_pem();
         folder
-            .write(AUTHORITY_KEY, text.as_bytes(), false)
+            .write(AUTHORITY_KEY, text.as_bytes(), Readers::Maker)
             .map_err(io(AUTHORITY_KEY, "written"))?;
         let text = certificate.pem();
         folder
-            .write(AUTHORITY, text.as_bytes(), true)
+            .write(AUTHORITY, text.as_bytes(), Readers::All)
             .map_err(io(AUTHORITY, "written"))?;
     }
 
@@ -155,10 +155,12 @@ pub fn issue(folder: &Folder, region: &str, more: &[String], now: Timestamp) -> 
         .signed_by(&leaf_key, &Issuer::new(authority, key))
         .map_err(LocalError::Make)?;
     let extra = serde_json::to_vec(&extra).map_err(|error| io(NAMES, "written")(error.into()))?;
-    folder.write(NAMES, &extra, false).map_err(io(NAMES, "written"))?;
+    folder
+        .write(NAMES, &extra, Readers::Server)
+        .map_err(io(NAMES, "written"))?;
     let text = format!("{}{}", leaf_key.serialize_pem(), leaf.pem());
     folder
-        .write(LOCAL, text.as_bytes(), false)
+        .write(LOCAL, text.as_bytes(), Readers::Server)
         .map_err(io(LOCAL, "written"))?;
     Ok(Issued {
         is_new_authority,
@@ -280,13 +282,13 @@ mod tests {
             let made = issue_at(data.path(), &[name], "2026-11-23T12:00:00Z");
             assert!(matches!(made, Err(LocalError::Name(_))), "{name}");
         }
-        folder.write(LOCAL, b"mine", false).unwrap();
+        folder.write(LOCAL, b"mine", Readers::Server).unwrap();
         assert!(matches!(
             issue_at(data.path(), &[], "2026-11-23T12:00:00Z"),
             Err(LocalError::Foreign)
         ));
         assert_eq!(folder.read(LOCAL).unwrap(), b"mine");
-        folder.write(AUTHORITY, b"mine", true).unwrap();
+        folder.write(AUTHORITY, b"mine", Readers::All).unwrap();
         assert!(matches!(
             issue_at(data.path(), &[], "2026-11-23T12:00:00Z"),
             Err(LocalError::Halved { .. })

@@ -16,6 +16,8 @@ pub const MARKER: &str = ".ephyra";
 
 /// The folder of certificates, which may be made before the platform first runs.
 const CERTIFICATES: &str = "tls";
+/// The one file in it that stays root's: with it one makes certificates that the machine's users believe.
+const AUTHORITY_KEY: &std::ffi::CStr = c"ca-key.pem";
 
 /// Why a data folder cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -142,6 +144,7 @@ fn give_folder(path: &Path, server: u32) -> io::Result<()> {
         let entry = entry?;
         // What cannot be opened is a link, or of no kind that is read.
         if entry.file_type() == rustix::fs::FileType::RegularFile
+            && entry.file_name() != AUTHORITY_KEY
             && let Ok(file) = rustix::fs::openat(&folder, entry.file_name(), flags, Mode::empty())
         {
             give(&File::from(file))?;

@@ -123,6 +123,12 @@ impl Framing {
         Ok(())
     }
 
+    /// Whether what has come is less than a first line, of the length that a name and a version have: who is refused so
+    /// early does not speak HTTP.
+    pub(super) const fn is_beginning(&self) -> bool {
+        matches!(self.state, State::Request { is_first: true, .. }) && self.partial.len() < CHUNK_LINE
+    }
+
     const fn malformed(&self, before: usize) -> Malformed {
         Malformed {
             before,

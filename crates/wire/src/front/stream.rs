@@ -43,6 +43,8 @@ pub(super) struct Watched {
     activity: Arc<Activity>,
     framing: Framing,
     is_malformed: bool,
+    /// Whether there is nobody who would understand an answer.
+    is_foreign: bool,
 }
 
 impl Watched {
@@ -53,7 +55,14 @@ impl Watched {
             activity,
             framing: Framing::new(limit),
             is_malformed: false,
+            is_foreign: false,
         }
+    }
+
+    fn understood(&self) -> io::Result<()> {
+        let error = || io::Error::new(io::ErrorKind::InvalidData, "what came is not HTTP");
+        let is_understood = !self.is_foreign && (self.is_malformed || !self.framing.is_beginning());
+        is_understood.then_some(()).ok_or_else(error)
     }
 }
 
@@ -75,9 +84,9 @@ impl AsyncRead for Watched {
             this.activity.has_read();
             if let Err(malformed) = this.framing.follow(new) {
                 this.is_malformed = true;
+                this.is_foreign = malformed.is_foreign;
                 if malformed.is_foreign {
-                    let message = "what came is not HTTP";
-                    return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, message)));
+                    return Poll::Ready(this.understood());
                 }
                 let good = before + malformed.before;
                 buf.filled_mut()[good] = POISON;
@@ -90,6 +99,7 @@ impl AsyncRead for Watched {
 
 impl AsyncWrite for Watched {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.understood()?;
         let result = self.stream.pinned().poll_write(context, bytes);
         self.activity.has_written(&result);
         result
@@ -100,6 +110,7 @@ impl AsyncWrite for Watched {
         context: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        self.understood()?;
         let result = self.stream.pinned().poll_write_vectored(context, bufs);
         self.activity.has_written(&result);
         result
