@@ -2,8 +2,12 @@
 
 import json
 import re
+import urllib.error
+import urllib.request
 
 import pytest
+
+import harness
 
 ECHO = "def handler(event, context):\n    return 'hello'\n"
 
@@ -71,7 +75,25 @@ def test_a_url_in_one_word(platform, project):
     for arguments in (("open", name), ("open", name, "--print")):
         assert platform.command(*arguments).stdout.strip() in (config["FunctionUrl"], by_path)
     opened = json.loads(platform.command("open", name, "--json").stdout)
-    assert opened == {"FunctionUrl": config["FunctionUrl"], "FunctionUrlPath": by_path}
+    assert opened == {"Address": config["FunctionUrl"], "AddressPath": by_path}
+
+
+@pytest.mark.parametrize("runtime", ["python", "nodejs", "provided"])
+def test_a_new_function_has_an_address_that_answers(platform, tmp_path, runtime):
+    name = platform.unique("new")
+    platform.command("new", name, "--runtime", runtime, "--url", cwd=tmp_path)
+    try:
+        platform.command("deploy", name, cwd=tmp_path)
+        address = platform.command("open", name, "--print").stdout.strip()
+        with urllib.request.urlopen(f"{address}?name=reader", timeout=harness.PATIENCE) as answer:
+            assert answer.status == 200 and json.load(answer)["message"] == "Hello, reader!"
+        # Without its permission it is nobody's.
+        platform.lambda_.remove_permission(FunctionName=name, StatementId="FunctionURLAllowPublicAccess")
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            urllib.request.urlopen(address, timeout=harness.PATIENCE)
+        assert refused.value.code == 403
+    finally:
+        platform.forget(name)
 
 
 def test_a_url_in_full_and_its_changes(platform, project):

@@ -1,56 +1,62 @@
-//! Addresses of function URLs, as this machine can reach them: names below `localhost` do not resolve everywhere, so
+//! Addresses of function URLs and HTTP APIs, as this machine can reach them: names below `localhost` do not resolve everywhere, so
 //! that each address has a second form, a path below the platform's own.
 
 use std::time::Duration;
 
 use ephyra_wire::client::Endpoint;
-use serde::Serialize;
 
 use crate::output::{Colour, Output};
 
 /// How long a name may take to resolve.
 const RESOLVE_WITHIN: Duration = Duration::from_secs(2);
 
-/// The address of a function URL.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "PascalCase")]
+/// The address of a function URL or of an HTTP API.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Address {
     /// As the platform tells it.
-    pub(crate) function_url: String,
+    pub(crate) told: String,
     /// The same below the platform's own address.
-    pub(crate) function_url_path: String,
+    pub(crate) by_path: String,
 }
 
 impl Address {
-    /// The address that the platform at `endpoint` tells.
-    pub(crate) fn new(function_url: &str, endpoint: &Endpoint) -> Self {
+    /// The address of a function URL that the platform at `endpoint` tells.
+    pub(crate) fn of_url(function_url: &str, endpoint: &Endpoint) -> Self {
         let by_path = match id(function_url) {
             Some(id) => format!("{endpoint}/_url/{id}/"),
             // It is one already.
             None => function_url.to_owned(),
         };
         Self {
-            function_url: function_url.to_owned(),
-            function_url_path: by_path,
+            told: function_url.to_owned(),
+            by_path,
+        }
+    }
+
+    /// The address of an API's paths; the platform tells it without the slash.
+    pub(crate) fn of_api(api_endpoint: &str, api_id: &str, endpoint: &Endpoint) -> Self {
+        Self {
+            told: format!("{}/", api_endpoint.trim_end_matches('/')),
+            by_path: format!("{endpoint}/_api/{api_id}/"),
         }
     }
 
     /// Both forms for a person; the one that works from here first.
     pub(crate) async fn shown(&self, output: &Output) -> String {
         let usable = self.usable().await;
-        if usable == self.function_url {
+        let other = if usable == self.told { &self.by_path } else { &self.told };
+        if usable == other {
             return usable.to_owned();
         }
-        let note = format!("({} where names below localhost resolve)", self.function_url);
-        format!("{usable}\n{}", output.paint(Colour::Dim, &note))
+        format!("{usable}\n{}", output.paint(Colour::Dim, &format!("or {other}")))
     }
 
     /// The form that works from here.
     pub(crate) async fn usable(&self) -> &str {
-        if resolves(&self.function_url).await {
-            &self.function_url
+        if resolves(&self.told).await {
+            &self.told
         } else {
-            &self.function_url_path
+            &self.by_path
         }
     }
 }
@@ -84,11 +90,14 @@ mod tests {
     #[test]
     fn every_url_has_a_path_below_the_platforms_own_address() {
         let endpoint: Endpoint = "http://10.0.0.5:4566".parse().unwrap();
-        let by_path = |url: &str| Address::new(url, &endpoint).function_url_path;
+        let by_path = |url: &str| Address::of_url(url, &endpoint).by_path;
         assert_eq!(
             by_path("http://abc.lambda-url.us-east-1.localhost:4566/"),
             "http://10.0.0.5:4566/_url/abc/"
         );
+        let api = Address::of_api("http://a1.execute-api.us-east-1.localhost:4566", "a1", &endpoint);
+        assert_eq!(api.told, "http://a1.execute-api.us-east-1.localhost:4566/");
+        assert_eq!(api.by_path, "http://10.0.0.5:4566/_api/a1/");
         assert_eq!(
             by_path("http://10.0.0.5:4566/_url/abc/"),
             "http://10.0.0.5:4566/_url/abc/"

@@ -266,6 +266,10 @@ pub(crate) struct New {
     /// Runtime: python, nodejs, java, wasm, provided, or one of `ephyra runtime list`
     #[arg(long, short, default_value = "python")]
     pub(crate) runtime: String,
+
+    /// Give it a URL that everybody may call
+    #[arg(long)]
+    pub(crate) url: bool,
 }
 
 #[derive(Args, Debug)]

@@ -19,8 +19,16 @@ pub(crate) use ephyra_wire::client::encode_segment as label;
 /// A running platform and the right to use it.
 pub(crate) struct Platform {
     endpoint: Endpoint,
-    lambda: Client,
+    /// Lambda's operations.
+    pub(crate) lambda: Remote,
+    /// API Gateway's.
+    pub(crate) gateway: Remote,
     own: Client,
+}
+
+/// One of the platform's services.
+pub(crate) struct Remote {
+    client: Client,
 }
 
 /// An answer with a good status.
@@ -88,7 +96,12 @@ impl Platform {
         };
         Ok(Self {
             endpoint: endpoint.clone(),
-            lambda: client("lambda"),
+            lambda: Remote {
+                client: client("lambda"),
+            },
+            gateway: Remote {
+                client: client("apigateway"),
+            },
             own: client("ephyra"),
         })
     }
@@ -96,71 +109,6 @@ impl Platform {
     /// Its address.
     pub(crate) const fn endpoint(&self) -> &Endpoint {
         &self.endpoint
-    }
-
-    /// Calls an operation of Lambda; an answer that is an error is an error.
-    pub(crate) async fn call(
-        &self,
-        method: Method,
-        path: &str,
-        query: &[(&str, String)],
-        headers: &[(&'static str, &str)],
-        body: Bytes,
-    ) -> anyhow::Result<Answer> {
-        Ok(self.try_call(method, path, query, headers, body).await??)
-    }
-
-    /// Calls an operation of Lambda; tells an error of the platform from one of the connection.
-    pub(crate) async fn try_call(
-        &self,
-        method: Method,
-        path: &str,
-        query: &[(&str, String)],
-        headers: &[(&'static str, &str)],
-        body: Bytes,
-    ) -> anyhow::Result<Result<Answer, Failure>> {
-        let mut outgoing = query
-            .iter()
-            .fold(Outgoing::new(method, path), |outgoing, (name, value)| {
-                outgoing.query(name, value)
-            });
-        for (name, value) in headers {
-            outgoing = outgoing.header(name, HeaderValue::from_str(value)?);
-        }
-        let answer = self
-            .lambda
-            .send(outgoing.body(body))
-            .await
-            .map_err(unreachable_platform)?;
-        whole(answer).await
-    }
-
-    pub(crate) async fn get(&self, path: &str, query: &[(&str, String)]) -> anyhow::Result<Value> {
-        self.call(Method::GET, path, query, &[], Bytes::new()).await?.json()
-    }
-
-    /// Reads a document that may not be there.
-    pub(crate) async fn find_document(&self, path: &str, query: &[(&str, String)]) -> anyhow::Result<Option<Value>> {
-        match self.try_call(Method::GET, path, query, &[], Bytes::new()).await? {
-            Ok(answer) => answer.json().map(Some),
-            Err(failure) if failure.status == StatusCode::NOT_FOUND => Ok(None),
-            Err(failure) => Err(failure.into()),
-        }
-    }
-
-    pub(crate) async fn post(&self, path: &str, document: &Value) -> anyhow::Result<Value> {
-        let body = document.to_string().into();
-        self.call(Method::POST, path, &[], &[], body).await?.json()
-    }
-
-    pub(crate) async fn put(&self, path: &str, document: &Value) -> anyhow::Result<Value> {
-        let body = document.to_string().into();
-        self.call(Method::PUT, path, &[], &[], body).await?.json()
-    }
-
-    pub(crate) async fn delete(&self, path: &str) -> anyhow::Result<()> {
-        self.call(Method::DELETE, path, &[], &[], Bytes::new()).await?;
-        Ok(())
     }
 
     /// Reads a document of our own service.
@@ -198,6 +146,86 @@ impl Platform {
             .as_str()
             .map(str::to_owned)
             .context("the platform does not say its account: is it an older one?")
+    }
+}
+
+impl Remote {
+    /// Calls an operation; an answer that is an error is an error.
+    pub(crate) async fn call(
+        &self,
+        method: Method,
+        path: &str,
+        query: &[(&str, String)],
+        headers: &[(&'static str, &str)],
+        body: Bytes,
+    ) -> anyhow::Result<Answer> {
+        Ok(self.try_call(method, path, query, headers, body).await??)
+    }
+
+    /// Calls an operation; tells an error of the platform from one of the connection.
+    pub(crate) async fn try_call(
+        &self,
+        method: Method,
+        path: &str,
+        query: &[(&str, String)],
+        headers: &[(&'static str, &str)],
+        body: Bytes,
+    ) -> anyhow::Result<Result<Answer, Failure>> {
+        let mut outgoing = query
+            .iter()
+            .fold(Outgoing::new(method, path), |outgoing, (name, value)| {
+                outgoing.query(name, value)
+            });
+        for (name, value) in headers {
+            outgoing = outgoing.header(name, HeaderValue::from_str(value)?);
+        }
+        let answer = self
+            .client
+            .send(outgoing.body(body))
+            .await
+            .map_err(unreachable_platform)?;
+        whole(answer).await
+    }
+
+    pub(crate) async fn get(&self, path: &str, query: &[(&str, String)]) -> anyhow::Result<Value> {
+        self.call(Method::GET, path, query, &[], Bytes::new()).await?.json()
+    }
+
+    /// Reads a document that may not be there.
+    pub(crate) async fn find_document(&self, path: &str, query: &[(&str, String)]) -> anyhow::Result<Option<Value>> {
+        match self.try_call(Method::GET, path, query, &[], Bytes::new()).await? {
+            Ok(answer) => answer.json().map(Some),
+            Err(failure) if failure.status == StatusCode::NOT_FOUND => Ok(None),
+            Err(failure) => Err(failure.into()),
+        }
+    }
+
+    pub(crate) async fn post(&self, path: &str, document: &Value) -> anyhow::Result<Value> {
+        let body = document.to_string().into();
+        self.call(Method::POST, path, &[], &[], body).await?.json()
+    }
+
+    pub(crate) async fn put(&self, path: &str, document: &Value) -> anyhow::Result<Value> {
+        let body = document.to_string().into();
+        self.call(Method::PUT, path, &[], &[], body).await?.json()
+    }
+
+    pub(crate) async fn patch(&self, path: &str, document: &Value) -> anyhow::Result<Value> {
+        let body = document.to_string().into();
+        self.call(Method::PATCH, path, &[], &[], body).await?.json()
+    }
+
+    /// Deletes what may be gone already.
+    pub(crate) async fn delete_if_there(&self, path: &str) -> anyhow::Result<()> {
+        match self.try_call(Method::DELETE, path, &[], &[], Bytes::new()).await? {
+            Err(failure) if failure.status != StatusCode::NOT_FOUND => Err(failure.into()),
+            _ => Ok(()),
+        }
+    }
+
+    pub(crate) async fn delete(&self, path: &str) -> anyhow::Result<()> {
+        self.call(Method::DELETE, path, &[], &[], Bytes::new()).await?;
+        Ok(())
     }
 }
 

@@ -1,5 +1,6 @@
 //! A function's folder: its `ephyra.toml`, and the package made from the rest.
 
+mod route;
 mod url;
 
 use std::collections::BTreeMap;
@@ -12,6 +13,7 @@ use anyhow::{Context as _, bail};
 use serde::{Deserialize, Serialize};
 use zip::write::SimpleFileOptions;
 
+pub(crate) use route::{Jwt, RouteAuth, RouteTable, Wanted};
 pub(crate) use url::{Url, UrlTable};
 
 /// The file that names a function's settings.
@@ -47,6 +49,12 @@ pub(crate) struct Project {
     /// Whether it has a URL, and of what kind.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) url: Option<Url>,
+    /// What leads from an HTTP API to it.
+    #[serde(default, rename = "route", skip_serializing_if = "Vec::is_empty")]
+    pub(crate) routes: Vec<RouteTable>,
+    /// The tokens that routes take.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) jwt: Option<Jwt>,
     /// Names of files and folders to leave out of the package, beside those that are always left out.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) exclude: Vec<String>,
@@ -103,7 +111,16 @@ impl Project {
             ),
             Err(error) => return Err(error).with_context(|| format!("{} cannot be read", path.display())),
         };
-        toml::from_str(&text).with_context(|| format!("{} is not right", path.display()))
+        let project: Self = toml::from_str(&text).with_context(|| format!("{} is not right", path.display()))?;
+        project
+            .routes()
+            .with_context(|| format!("{} is not right", path.display()))?;
+        Ok(project)
+    }
+
+    /// Its routes, each with all that it needs.
+    pub(crate) fn routes(&self) -> anyhow::Result<Vec<Wanted>> {
+        route::wanted(&self.routes, self.jwt.as_ref())
     }
 
     /// The folder as a zip: the same folder gives the same bytes, so that an unchanged function is not deployed again.

@@ -5,8 +5,9 @@ use std::process::ExitCode;
 
 use anyhow::bail;
 
+use super::{api, url};
 use crate::cli;
-use crate::endpoint::{Platform, label};
+use crate::endpoint::Platform;
 use crate::output::{Colour, Output};
 
 pub(crate) async fn run(options: &cli::Delete, output: &Output) -> anyhow::Result<ExitCode> {
@@ -15,9 +16,8 @@ pub(crate) async fn run(options: &cli::Delete, output: &Output) -> anyhow::Resul
         bail!("nothing was deleted");
     }
     for name in &options.names {
-        platform
-            .delete(&format!("/2015-03-31/functions/{}", label(name)))
-            .await?;
+        api::delete(&platform, name).await?;
+        platform.lambda.delete(&url::function_path(name)).await?;
         output.note(&format!("{} {name}", output.paint(Colour::Green, "Deleted")));
     }
     output.result(&serde_json::json!({ "deleted": options.names }), |_| String::new())?;

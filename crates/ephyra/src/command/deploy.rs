@@ -6,7 +6,7 @@ use std::time::Instant;
 use serde_json::json;
 
 use super::deployment::{self, Deployment};
-use super::url;
+use super::{entrance, url};
 use crate::cli;
 use crate::endpoint::Platform;
 use crate::output::{Colour, Output};
@@ -34,22 +34,15 @@ pub(crate) async fn run(options: &cli::Deploy, output: &Output) -> anyhow::Resul
     let (sent, mut function) = deployment.send().await?;
     if options.publish {
         let path = format!("{}/versions", url::function_path(&project.name));
-        function = platform.post(&path, &json!({})).await?;
+        function = platform.lambda.post(&path, &json!({})).await?;
     }
-    let url = url::apply(&platform, &project.name, project.url.as_ref()).await?;
-    let address = match &url {
-        None => None,
-        Some(config) => Some(url::address(&platform, config)?),
-    };
+    let entrances = entrance::apply(&platform, &project, &function).await?;
     progress.finish_and_clear();
-    let next = match &address {
+    let next = match entrances.shown(output).await {
+        Some(addresses) => addresses,
         None => output.paint(Colour::Dim, &format!("Next: ephyra invoke {}", project.name)),
-        Some(address) => address.shown(output).await,
     };
-    if let Some(address) = &address {
-        function["FunctionUrl"] = json!(address.function_url);
-        function["FunctionUrlPath"] = json!(address.function_url_path);
-    }
+    entrances.describe(&mut function);
     output.result(&function, |function| {
         format!(
             "{} {} ({}, {} MB, {} s{}) in {:.1} s\n{next}\n",

@@ -105,7 +105,7 @@ impl Deployment<'_> {
     /// Creates the function, or updates what of it is not as it should be; returns it once it is active.
     pub(super) async fn send(&self) -> anyhow::Result<(Sent, Value)> {
         let path = format!("{}/configuration", self.path());
-        if self.platform.find_document(&path, &[]).await?.is_none() {
+        if self.platform.lambda.find_document(&path, &[]).await?.is_none() {
             let mut configuration = self.configuration(&Value::Null);
             configuration["FunctionName"] = json!(self.project.name);
             configuration["Role"] = json!(format!(
@@ -113,7 +113,10 @@ impl Deployment<'_> {
                 self.platform.account().await?
             ));
             configuration["Code"] = json!({ "ZipFile": STANDARD.encode(self.package) });
-            self.platform.post("/2015-03-31/functions", &configuration).await?;
+            self.platform
+                .lambda
+                .post("/2015-03-31/functions", &configuration)
+                .await?;
             return Ok((Sent::Created, self.active().await?));
         }
         let now = self.settled().await?;
@@ -128,11 +131,14 @@ impl Deployment<'_> {
         }
         if !is_same_code || failure(&now).is_some() {
             let code = json!({ "ZipFile": STANDARD.encode(self.package) });
-            self.platform.put(&format!("{}/code", self.path()), &code).await?;
+            self.platform
+                .lambda
+                .put(&format!("{}/code", self.path()), &code)
+                .await?;
         }
         if !is_same_configuration {
             self.settled().await?;
-            self.platform.put(&path, &configuration).await?;
+            self.platform.lambda.put(&path, &configuration).await?;
         }
         Ok((Sent::Updated, self.active().await?))
     }
@@ -153,6 +159,7 @@ impl Deployment<'_> {
         loop {
             let function = self
                 .platform
+                .lambda
                 .get(&format!("{}/configuration", self.path()), &[])
                 .await?;
             let is_under_way = function["State"] == "Pending" || function["LastUpdateStatus"] == "InProgress";

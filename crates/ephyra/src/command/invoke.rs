@@ -25,7 +25,10 @@ pub(crate) async fn run(options: &cli::Invoke, output: &Output) -> anyhow::Resul
     };
     let path = format!("/2015-03-31/functions/{}/invocations", label(&options.name));
     let started = Instant::now();
-    let answer = platform.call(Method::POST, &path, &query, headers, payload).await?;
+    let answer = platform
+        .lambda
+        .call(Method::POST, &path, &query, headers, payload)
+        .await?;
     let round_trip = started.elapsed();
     if options.event {
         let request_id = answer.header("x-amzn-requestid");

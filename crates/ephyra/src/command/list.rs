@@ -3,9 +3,10 @@
 use std::process::ExitCode;
 
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::url;
+use super::entrance::Entrances;
+use super::{api, url};
 use crate::cli;
 use crate::endpoint::Platform;
 use crate::output::{Output, table};
@@ -20,7 +21,7 @@ pub(crate) async fn run(options: &cli::List, output: &Output) -> anyhow::Result<
     loop {
         let mut query = vec![("MaxItems", "50".to_owned())];
         query.extend(marker.take().map(|marker| ("Marker", marker)));
-        let mut page = platform.get("/2015-03-31/functions/", &query).await?;
+        let mut page = platform.lambda.get("/2015-03-31/functions/", &query).await?;
         if let Value::Array(list) = page["Functions"].take() {
             functions.extend(list);
         }
@@ -30,15 +31,20 @@ pub(crate) async fn run(options: &cli::List, output: &Output) -> anyhow::Result<
         }
     }
     add_addresses(&platform, &mut functions).await?;
-    let has_urls = functions.iter().any(|function| !function["FunctionUrl"].is_null());
+    let address_of = |function: &Value| {
+        let addresses = [&function["FunctionUrl"], &function["ApiEndpoint"]];
+        let addresses: Vec<&str> = addresses.into_iter().filter_map(Value::as_str).collect();
+        addresses.join(" ")
+    };
+    let has_addresses = functions.iter().any(|function| !address_of(function).is_empty());
     output.result(&functions, |functions| {
         if functions.is_empty() {
             return "No functions yet. Make one: ephyra new hello && ephyra deploy hello\n".to_owned();
         }
         let text = |function: &Value, member: &str| function[member].as_str().unwrap_or_default().to_owned();
-        let header = ["NAME", "RUNTIME", "MEMORY", "TIMEOUT", "SIZE", "MODIFIED", "URL"];
+        let header = ["NAME", "RUNTIME", "MEMORY", "TIMEOUT", "SIZE", "MODIFIED", "ADDRESS"];
         table(
-            &header[..if has_urls { 7 } else { 6 }],
+            &header[..if has_addresses { 7 } else { 6 }],
             functions.iter().map(|function| {
                 let mut row = vec![
                     text(function, "FunctionName"),
@@ -48,8 +54,8 @@ pub(crate) async fn run(options: &cli::List, output: &Output) -> anyhow::Result<
                     size(function["CodeSize"].as_u64().unwrap_or(0)),
                     text(function, "LastModified").chars().take(19).collect(),
                 ];
-                if has_urls {
-                    row.push(text(function, "FunctionUrl"));
+                if has_addresses {
+                    row.push(address_of(function));
                 }
                 row
             }),
@@ -58,7 +64,7 @@ pub(crate) async fn run(options: &cli::List, output: &Output) -> anyhow::Result<
     Ok(ExitCode::SUCCESS)
 }
 
-/// Gives the functions that have a URL its address.
+/// Gives the functions that are reached over HTTP their addresses.
 async fn add_addresses(platform: &Platform, functions: &mut [Value]) -> anyhow::Result<()> {
     let names = functions
         .iter()
@@ -68,12 +74,14 @@ async fn add_addresses(platform: &Platform, functions: &mut [Value]) -> anyhow::
         .buffered(AT_ONCE)
         .try_collect::<Vec<_>>()
         .await?;
+    let apis = api::all(platform).await?;
     for (function, config) in functions.iter_mut().zip(configs) {
-        if let Some(config) = config {
-            let address = url::address(platform, &config)?;
-            function["FunctionUrl"] = json!(address.function_url);
-            function["FunctionUrlPath"] = json!(address.function_url_path);
-        }
+        let api = apis.iter().find(|api| api::is_of(api, &function["FunctionName"]));
+        let entrances = Entrances {
+            url: config.map(|config| url::address(platform, &config)).transpose()?,
+            api: api.map(|api| api::address(platform, api)).transpose()?,
+        };
+        entrances.describe(function);
     }
     Ok(())
 }

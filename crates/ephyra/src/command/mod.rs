@@ -1,11 +1,13 @@
 //! One command a file.
 
+mod api;
 mod credentials;
 mod delete;
 mod deploy;
 mod deployment;
 mod dev;
 mod doctor;
+mod entrance;
 mod invoke;
 mod list;
 mod logs;

@@ -33,7 +33,7 @@ pub(crate) fn run(options: &cli::New, output: &Output) -> anyhow::Result<ExitCod
         );
     }
     std::fs::create_dir_all(folder).with_context(|| format!("{} cannot be made", folder.display()))?;
-    for file in template.files(name.as_str(), &options.runtime) {
+    for file in template.files(name.as_str(), &options.runtime, options.url) {
         let path = folder.join(file.name);
         std::fs::write(&path, &file.text).with_context(|| format!("{} cannot be written", path.display()))?;
         if file.is_executable {

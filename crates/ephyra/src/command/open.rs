@@ -1,11 +1,13 @@
-//! `ephyra open`: a function's URL in the browser.
+//! `ephyra open`: a function's URL, or else its routes, in the browser.
 
 use std::io::IsTerminal as _;
 use std::process::{ExitCode, Stdio};
 
 use anyhow::Context as _;
+use serde_json::json;
 
-use super::url;
+use super::{api, url};
+use crate::address::Address;
 use crate::cli;
 use crate::endpoint::Platform;
 use crate::output::Output;
@@ -17,15 +19,12 @@ pub(crate) async fn run(options: &cli::Open, output: &Output) -> anyhow::Result<
     let platform = Platform::find(&options.target)?;
     let name = &options.name;
     let config = url::find(&platform, name, options.qualifier.as_deref()).await?;
-    let Some(config) = config else {
-        // A function that is not there is another matter.
-        let function = platform.get(&url::function_path(name), &[]).await;
-        function.with_context(|| format!("{name} cannot be opened"))?;
-        anyhow::bail!("{name} has no URL: say `url = true` in its ephyra.toml and deploy it again");
+    let address = match &config {
+        Some(config) => url::address(&platform, config)?,
+        None => address_of_api(&platform, name).await?,
     };
-    let address = url::address(&platform, &config)?;
     let usable = address.usable().await;
-    if config["AuthType"] != "NONE" {
+    if config.is_some_and(|config| config["AuthType"] != "NONE") {
         output.note("It takes signed requests alone; a browser will be refused.");
     }
     let is_for_a_person = std::io::stdout().is_terminal() && !options.print && !output.json;
@@ -33,8 +32,21 @@ pub(crate) async fn run(options: &cli::Open, output: &Output) -> anyhow::Result<
         output.note(&format!("Opening {usable}"));
         return Ok(ExitCode::SUCCESS);
     }
-    output.result(&address, |_| format!("{usable}\n"))?;
+    let document = json!({ "Address": address.told, "AddressPath": address.by_path });
+    output.result(&document, |_| format!("{usable}\n"))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// The address of a function's routes.
+async fn address_of_api(platform: &Platform, name: &str) -> anyhow::Result<Address> {
+    // A function that is not there is another matter than one that nothing leads to.
+    let function = platform.lambda.get(&url::function_path(name), &[]).await;
+    function.with_context(|| format!("{name} cannot be opened"))?;
+    let api = api::find(platform, name).await?;
+    let api = api.with_context(|| {
+        format!("{name} has neither a URL nor routes: say `url = true` in its ephyra.toml and deploy it again")
+    })?;
+    api::address(platform, &api)
 }
 
 /// Hands an address to the desktop; `false` where there is none.

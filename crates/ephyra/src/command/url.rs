@@ -2,7 +2,6 @@
 
 use anyhow::Context as _;
 use ephyra_core::url::UrlAuth;
-use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use crate::address::Address;
@@ -27,7 +26,7 @@ pub(super) async fn find(platform: &Platform, name: &str, qualifier: Option<&str
         .map(|qualifier| ("Qualifier", qualifier.to_owned()))
         .into_iter()
         .collect();
-    platform.find_document(&path(name), &query).await
+    platform.lambda.find_document(&path(name), &query).await
 }
 
 /// The address in a configuration.
@@ -35,7 +34,7 @@ pub(super) fn address(platform: &Platform, config: &Value) -> anyhow::Result<Add
     let url = config["FunctionUrl"]
         .as_str()
         .context("the platform does not say the URL's address")?;
-    Ok(Address::new(url, platform.endpoint()))
+    Ok(Address::of_url(url, platform.endpoint()))
 }
 
 /// Makes a function's URL what is wanted; returns its configuration, `None` when there is none now.
@@ -46,7 +45,7 @@ pub(super) async fn apply(platform: &Platform, name: &str, url: Option<&Url>) ->
     };
     let Some(wanted) = url.wanted() else {
         if now.is_some() {
-            platform.delete(&path(name)).await?;
+            platform.lambda.delete(&path(name)).await?;
             close(platform, name).await?;
         }
         return Ok(None);
@@ -58,9 +57,9 @@ pub(super) async fn apply(platform: &Platform, name: &str, url: Option<&Url>) ->
     }
     let document = document(&wanted);
     let config = match now {
-        None => platform.post(&path(name), &document).await?,
+        None => platform.lambda.post(&path(name), &document).await?,
         Some(now) if is_like(&now, &document) => now,
-        Some(_) => platform.put(&path(name), &document).await?,
+        Some(_) => platform.lambda.put(&path(name), &document).await?,
     };
     Ok(Some(config))
 }
@@ -81,7 +80,7 @@ fn is_like(now: &Value, wanted: &Value) -> bool {
 
 async fn has_statement(platform: &Platform, name: &str) -> anyhow::Result<bool> {
     let path = format!("{}/policy", function_path(name));
-    let Some(found) = platform.find_document(&path, &[]).await? else {
+    let Some(found) = platform.lambda.find_document(&path, &[]).await? else {
         return Ok(false);
     };
     let policy: Value = serde_json::from_str(found["Policy"].as_str().unwrap_or_default())
@@ -99,6 +98,7 @@ async fn open(platform: &Platform, name: &str) -> anyhow::Result<()> {
             "FunctionUrlAuthType": "NONE",
         });
         platform
+            .lambda
             .post(&format!("{}/policy", function_path(name)), &statement)
             .await?;
     }
@@ -107,13 +107,7 @@ async fn open(platform: &Platform, name: &str) -> anyhow::Result<()> {
 
 async fn close(platform: &Platform, name: &str) -> anyhow::Result<()> {
     let path = format!("{}/policy/{STATEMENT}", function_path(name));
-    let deleted = platform
-        .try_call(Method::DELETE, &path, &[], &[], bytes::Bytes::new())
-        .await?;
-    match deleted {
-        Err(failure) if failure.status != StatusCode::NOT_FOUND => Err(failure.into()),
-        _ => Ok(()),
-    }
+    platform.lambda.delete_if_there(&path).await
 }
 
 #[cfg(test)]

@@ -11,6 +11,8 @@ use ephyra_core::limits;
 use ephyra_core::url::Origin;
 use ephyra_engine::Engine;
 use ephyra_events::{Counted, Events, EventsOptions};
+use ephyra_gateway::api::service::{ApiOptions, ApiService};
+use ephyra_gateway::api::store::ApiStore;
 use ephyra_gateway::gateway::Gateway;
 use ephyra_lambda::{Dependencies, Lambda};
 use ephyra_meter::{UsageLog, UsageOptions};
@@ -161,6 +163,15 @@ async fn serve(
         retry_base: options.event_retry_delay,
         ..EventsOptions::default()
     };
+    let apis = Arc::new(ApiStore::open(state.clone()).await?);
+    let api_options = ApiOptions {
+        place: Place {
+            region: options.region.clone(),
+            account: options.account.clone(),
+        },
+        origin: origin(&options, address, tls_address)?,
+    };
+    let api_service = ApiService::new(api_options, apis, Arc::clone(&clock), Arc::new(random));
     let events = Arc::new(Events::start(
         state,
         Arc::clone(&clock),
@@ -185,7 +196,7 @@ async fn serve(
         },
         urls: lambda.clone(),
         resolve: lambda.clone(),
-        invoke: Arc::new(engine.clone()),
+        invoke: tap.clone(),
         credentials: Arc::clone(&credentials),
         clock: Arc::clone(&clock),
     };
@@ -212,6 +223,13 @@ async fn serve(
                 "/2021-11-15/functions/",
                 "/2018-10-31/layers",
             ],
+        },
+    );
+    services.add(
+        Arc::new(api_service),
+        Hints {
+            targets: &[],
+            paths: &["/v2/apis", "/v2/domainnames", "/v2/tags/"],
         },
     );
     services.add(Arc::new(own), Hints::default());
@@ -338,6 +356,18 @@ fn origin(options: &cli::Serve, address: SocketAddr, tls: Option<SocketAddr>) ->
             Ok(Origin::of_listener(shown.ip(), shown.port(), tls.is_some()))
         }
     }
+}
+
+/// A number that nobody can guess, from the random parts of an identifier.
+fn random() -> u64 {
+    let id = RequestId::new();
+    let bytes = id.as_bytes();
+    let number = |range: std::ops::Range<usize>| {
+        bytes[range]
+            .iter()
+            .fold(0, |number, byte| number << 8 | u64::from(*byte))
+    };
+    number(0..6) << 16 ^ number(10..16)
 }
 
 type Presign = Arc<dyn Fn(&str, Duration) -> String + Send + Sync>;

@@ -47,8 +47,8 @@ impl Template {
         }
     }
 
-    /// The files of a new function called `name`.
-    pub(crate) fn files(self, name: &str, runtime: &str) -> Vec<File> {
+    /// The files of a new function called `name`, with a URL or without.
+    pub(crate) fn files(self, name: &str, runtime: &str, has_url: bool) -> Vec<File> {
         let (source, text, handler) = match self {
             Self::Python => ("app.py", include_str!("app.py"), "app.handler"),
             Self::Node => ("app.mjs", include_str!("app.mjs"), "app.handler"),
@@ -69,6 +69,7 @@ impl Template {
             }
             Self::Python | Self::Node | Self::Provided => "",
         };
+        let unless_url = if has_url { "" } else { "# " };
         let settings = format!(
             "# What `ephyra deploy` sends.\n\
              name = \"{name}\"\n\
@@ -79,6 +80,8 @@ impl Template {
              memory = {memory}\n\
              # In seconds.\n\
              timeout = 3\n\
+             # An address of its own, which everybody may call.\n\
+             {unless_url}url = true\n\
              {compiled}\
              # More variables, whose values do not belong into a file: taken from your shell's environment.\n\
              # secrets = [\"API_TOKEN\"]\n\
@@ -108,9 +111,12 @@ mod tests {
     #[test]
     fn every_template_has_settings_that_can_be_read() {
         for runtime in ["python", "nodejs22.x", "java17", "wasm", "provided.al2023"] {
-            let files = of_runtime(runtime).unwrap().files("mine", runtime);
-            let project: crate::project::Project = toml::from_str(&files[0].text).unwrap();
-            assert_eq!((project.name.as_str(), project.runtime.as_str()), ("mine", runtime));
+            for has_url in [false, true] {
+                let files = of_runtime(runtime).unwrap().files("mine", runtime, has_url);
+                let project: crate::project::Project = toml::from_str(&files[0].text).unwrap();
+                assert_eq!((project.name.as_str(), project.runtime.as_str()), ("mine", runtime));
+                assert_eq!(project.url.is_some(), has_url);
+            }
         }
         assert_eq!(of_runtime("cobol"), None);
     }

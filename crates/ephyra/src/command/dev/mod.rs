@@ -19,6 +19,7 @@ use tokio::sync::watch::{Receiver, Sender};
 use tokio::time::{Instant, timeout};
 
 use super::deployment::{self, Deployment};
+use super::entrance::{self, Entrances};
 use super::{invoke, url};
 use crate::cli;
 use crate::endpoint::Platform;
@@ -132,18 +133,22 @@ impl Session<'_> {
             runtime: &runtime,
             package: &package,
         };
-        let (sent, _) = deployment.send().await?;
-        let is_same_url = before.is_some_and(|(last, _)| (&last.name, &last.url) == (&project.name, &project.url));
-        let address = match is_same_url {
-            true => None,
-            false => match url::apply(self.platform, &project.name, project.url.as_ref()).await? {
-                None => None,
-                Some(config) => Some(url::address(self.platform, &config)?),
-            },
+        let (sent, function) = deployment.send().await?;
+        let entrances_of = |project: &Project| {
+            (
+                project.name.clone(),
+                project.url.clone(),
+                project.routes.clone(),
+                project.jwt.clone(),
+            )
+        };
+        let entrances = match before {
+            Some((last, _)) if entrances_of(&last) == entrances_of(&project) => Entrances::default(),
+            _ => entrance::apply(self.platform, &project, &function).await?,
         };
         self.screen.deployed(&project.name, sent, since.elapsed(), changed)?;
-        if let Some(address) = address {
-            self.screen.note(&address.shown(self.output).await)?;
+        if let Some(addresses) = entrances.shown(self.output).await {
+            self.screen.note(&addresses)?;
         }
         let name = project.name.clone();
         self.deployed = Some((project, digest));
@@ -164,7 +169,10 @@ impl Session<'_> {
         let watched = timeout(WATCHED_WITHIN, is_watched).await;
         watched.context("the function's answers cannot be watched, so it was not called")??;
         let path = format!("{}/invocations", url::function_path(name));
-        self.platform.call(Method::POST, &path, &[], &[], payload).await?;
+        self.platform
+            .lambda
+            .call(Method::POST, &path, &[], &[], payload)
+            .await?;
         Ok(())
     }
 
