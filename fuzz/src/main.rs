@@ -13,9 +13,13 @@ type Target = (&'static str, fn(&[u8]));
 static TARGET: OnceLock<fn(&[u8])> = OnceLock::new();
 
 fn targets() -> impl Iterator<Item = Target> {
-    [ephyra_wire::fuzz::TARGETS, ephyra_guest::fuzz::TARGETS]
-        .concat()
-        .into_iter()
+    [
+        ephyra_wire::fuzz::TARGETS,
+        ephyra_guest::fuzz::TARGETS,
+        ephyra_gateway::fuzz::TARGETS,
+    ]
+    .concat()
+    .into_iter()
 }
 
 fn find() -> fn(&[u8]) {

@@ -15,6 +15,8 @@ pub mod api;
 pub mod cors;
 pub mod door;
 pub mod event;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 pub mod gateway;
 pub mod request;
 pub mod url;

@@ -6,7 +6,7 @@ mod check;
 mod error;
 pub mod live;
 pub mod model;
-mod openapi;
+pub(crate) mod openapi;
 mod operation;
 pub mod service;
 pub mod store;

@@ -32,6 +32,12 @@ pub(crate) fn read(text: &str) -> Result<Value, ApiError> {
     document.map_err(|error| bad_request(format!("Invalid OpenAPI input. The document cannot be read: {error}")))
 }
 
+/// Reads a document in YAML.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn from_yaml(text: &str) -> Result<Value, yaml::YamlError> {
+    yaml::read(text)
+}
+
 /// Writes a document in YAML.
 pub(crate) fn to_yaml(document: &Value) -> String {
     yaml::write(document)

@@ -17,6 +17,9 @@ const BYTES: usize = 32 * 1024 * 1024;
 /// The aliases of a document.
 const ALIASES: usize = 1_000;
 
+/// The longest key that is written on one line with its value, in bytes; escaped it is ten times as long at most.
+const KEY_BYTES: usize = 100;
+
 /// Why a text is no document.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum YamlError {
@@ -226,11 +229,34 @@ pub(crate) fn write(value: &Value) -> String {
         Value::Object(map) if !map.is_empty() => write_map(&mut out, map, 0),
         Value::Array(list) if !list.is_empty() => write_list(&mut out, list, 0),
         other => {
-            out.push_str(&other.to_string());
+            write_leaf(&mut out, other);
             out.push('\n');
         }
     }
     out
+}
+
+/// A scalar, or an empty list or map: as in JSON, but for characters that YAML might take for something else.
+fn write_leaf(out: &mut String, value: &Value) {
+    match value {
+        Value::String(text) => write_text(out, text),
+        other => out.push_str(&other.to_string()),
+    }
+}
+
+fn write_text(out: &mut String, text: &str) {
+    out.push('"');
+    for character in text.chars() {
+        let code = u32::from(character);
+        match character {
+            '"' | '\\' => out.extend(['\\', character]),
+            ' '..='~' => out.push(character),
+            _ if character.is_alphanumeric() => out.push(character),
+            _ if code <= 0xFFFF => out.push_str(&format!("\\u{code:04X}")),
+            _ => out.push_str(&format!("\\U{code:08X}")),
+        }
+    }
+    out.push('"');
 }
 
 /// What stands behind a colon or a dash: on the same line, or on lines of its own.
@@ -244,10 +270,9 @@ fn write_value(out: &mut String, value: &Value, indent: usize) {
             out.push('\n');
             write_list(out, list, indent);
         }
-        // JSON's texts are YAML's in double quotes; an empty list or map is written as in JSON.
         other => {
             out.push(' ');
-            out.push_str(&other.to_string());
+            write_leaf(out, other);
             out.push('\n');
         }
     }
@@ -261,10 +286,16 @@ fn write_map(out: &mut String, map: &Map<String, Value>, indent: usize) {
                 .bytes()
                 .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
             && scalar(Cow::Borrowed(key), ScalarStyle::Plain, None).is_string();
-        if is_plain {
+        if is_plain && key.len() <= KEY_BYTES {
             out.push_str(key);
+        } else if key.len() <= KEY_BYTES {
+            write_text(out, key);
         } else {
-            out.push_str(&Value::String(key.clone()).to_string());
+            // A key on one line with its colon may have 1,024 characters at most.
+            out.push_str("? ");
+            write_text(out, key);
+            out.push('\n');
+            out.extend(std::iter::repeat_n(' ', indent));
         }
         out.push(':');
         write_value(out, value, indent + 2);
@@ -337,10 +368,11 @@ mod tests {
             any::<i32>().prop_map(Value::from),
             "[ -~äß\u{85}\n\t:#]{0,12}".prop_map(Value::String),
         ];
+        let leaf = prop_oneof![leaf, any::<String>().prop_map(Value::String)];
         leaf.prop_recursive(4, 24, 4, |inner| {
             prop_oneof![
                 proptest::collection::vec(inner.clone(), 0..4).prop_map(Value::Array),
-                proptest::collection::btree_map("[ -~]{1,8}", inner, 0..4)
+                proptest::collection::btree_map("[ -~]{1,8}|[ -~]{90,200}|\\PC{0,8}", inner, 0..4)
                     .prop_map(|map| Value::Object(map.into_iter().collect())),
             ]
         })

@@ -23,7 +23,7 @@ pub(crate) struct DeploymentRecord {
 }
 
 impl DeploymentRecord {
-    /// A deployment that is the API as it stands.
+    /// A deployment that is the API as it stands. It has no record of its own: see [`super::held::StageRecord`].
     pub(crate) const fn automatic(deployment: Deployment) -> Self {
         Self {
             deployment,

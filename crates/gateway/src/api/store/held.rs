@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::ApiStore;
 use super::frozen::DeploymentRecord;
 use super::key::{self, Kind};
-use crate::api::model::{Api, Authorizer, Content, Integration, Route, Stage};
+use crate::api::model::{Api, Authorizer, Content, Deployment, Integration, Route, Stage};
 
 /// How many APIs stay in memory after they were worked on.
 const KEPT_APIS: usize = 16;
@@ -30,6 +30,15 @@ impl ApiRecord {
     pub(crate) const fn new(api: Api) -> Self {
         Self { api, generation: 0 }
     }
+}
+
+/// A stage's record.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct StageRecord {
+    /// The stage.
+    pub(super) stage: Stage,
+    /// The automatic deployment that it serves, if it is not frozen.
+    pub(super) automatic: Option<Deployment>,
 }
 
 /// All of an API but the pieces of its deployments.
@@ -81,14 +90,19 @@ impl Held {
         for one in store.read_all::<Authorizer>(&of(Kind::Authorizer)).await? {
             held.authorizers.insert(one.authorizer_id.clone(), Arc::new(one));
         }
-        for stage in store.read_all::<Stage>(&key::stages(api_id)).await? {
-            held.stages.insert(stage.stage_name.clone(), Arc::new(stage));
-        }
         for one in store.read_all::<DeploymentRecord>(&key::deployments(api_id)).await? {
             held.deployments
                 .insert(one.deployment.deployment_id.clone(), Arc::new(one));
         }
-        held.clear_unused_deployments(store, api_id).await?;
+        for StageRecord { stage, automatic } in store.read_all(&key::stages(api_id)).await? {
+            if let Some(deployment) = automatic {
+                let id = deployment.deployment_id.clone();
+                let record = || Arc::new(DeploymentRecord::automatic(deployment));
+                held.deployments.entry(id).or_insert_with(record);
+            }
+            held.stages.insert(stage.stage_name.clone(), Arc::new(stage));
+        }
+        held.clear_pieces(store, api_id).await?;
         Ok(Some(held))
     }
 
@@ -98,18 +112,16 @@ impl Held {
         stages.any(|stage| stage.deployment_id.as_deref() == Some(deployment_id))
     }
 
-    /// Deletes automatic deployments that were not frozen and that no stage serves, and pieces that no deployment has.
-    async fn clear_unused_deployments(&mut self, store: &ApiStore, api_id: &str) -> Result<(), StoreError> {
-        let unused: Vec<String> = self
-            .deployments
-            .iter()
-            .filter(|(id, record)| !record.is_frozen() && !self.is_served(id))
-            .map(|(id, _)| id.clone())
-            .collect();
-        for id in unused {
-            store.delete(&key::deployment(api_id, &id)).await?;
-            self.deployments.remove(&id);
-        }
+    /// Forgets automatic deployments that are not frozen and that no stage serves any more.
+    pub(super) fn forget_unserved(&mut self) {
+        let stages = &self.stages;
+        let is_served = |id: &String| stages.values().any(|stage| stage.deployment_id.as_ref() == Some(id));
+        self.deployments
+            .retain(|id, record| record.is_frozen() || is_served(id));
+    }
+
+    /// Deletes pieces that no deployment has.
+    async fn clear_pieces(&self, store: &ApiStore, api_id: &str) -> Result<(), StoreError> {
         let mut after: Option<String> = None;
         let prefix = key::all_pieces(api_id);
         while let Some((found, _)) = store.table.scan(&prefix, after.as_deref(), 1).await?.pop() {

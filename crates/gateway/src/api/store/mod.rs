@@ -4,8 +4,8 @@
 //! |---|---|
 //! | `http-api/API` | [`ApiRecord`]: the API, and which generation of its parts counts |
 //! | `http-api-part/API/gGENERATION/r/ID`, `…/i/ID`, `…/a/ID` | a route, an integration, an authorizer |
-//! | `http-api-part/API/s/NAME` | a stage |
-//! | `http-api-part/API/d/ID` | [`DeploymentRecord`] |
+//! | `http-api-part/API/s/NAME` | [`StageRecord`]: a stage, with the automatic deployment that it serves |
+//! | `http-api-part/API/d/ID` | [`DeploymentRecord`] of a deployment that is frozen |
 //! | `http-api-part/API/p/DEPLOYMENT/NUMBER` | a piece of what a deployment froze |
 //! | `http-domain/NAME` | [`DomainRecord`]: a custom domain name with its mappings |
 //!
@@ -15,7 +15,8 @@
 //! next read, or when the store is opened.
 //!
 //! An automatic deployment is not frozen: it *is* the API as it stands, until another change, another stage or the end of
-//! automatic deployment needs it to stay. So a change costs the same with ten thousand routes.
+//! automatic deployment needs it to stay. It is kept in the records of the stages that serve it. So a change of an API with ten
+//! thousand routes costs as much as of one with one: its own write, and one for each such stage.
 //!
 //! Read [`held`] (an API in memory), [`turn`] (how it is changed), [`frozen`], [`domain`].
 

@@ -7,7 +7,7 @@ use ephyra_store::StoreError;
 use serde::Serialize;
 
 use super::frozen::{self, DeploymentRecord};
-use super::held::{ApiRecord, Held};
+use super::held::{ApiRecord, Held, StageRecord};
 use super::key::{self, Kind};
 use super::{ApiStore, Changed, encode};
 use crate::api::model::{Authorizer, Content, Deployment, Integration, Route, Stage, Time};
@@ -62,20 +62,15 @@ impl ApiStore {
         let api_id = record.api.api_id.clone();
         let _guard = self.wait(&api_id).await;
         let mut entries = part_entries(&api_id, record.generation, &parts)?;
-        if let Some(stage) = &stage {
-            if let Some(deployment_id) = &stage.deployment_id {
-                let deployment = DeploymentRecord::automatic(Deployment {
-                    deployment_id: deployment_id.clone(),
-                    auto_deployed: true,
-                    created_date: stage.created_date,
-                    ..Deployment::default()
-                });
-                let key = key::deployment(&api_id, deployment_id);
-                let value = encode(&key, &deployment)?;
-                entries.push((key, value));
-            }
+        if let Some(stage) = stage {
+            let automatic = stage.deployment_id.as_ref().map(|id| Deployment {
+                deployment_id: id.clone(),
+                auto_deployed: true,
+                created_date: stage.created_date,
+                ..Deployment::default()
+            });
             let key = key::stage(&api_id, &stage.stage_name);
-            let value = encode(&key, stage)?;
+            let value = encode(&key, &StageRecord { stage, automatic })?;
             entries.push((key, value));
         }
         self.write_all(entries).await?;
@@ -259,20 +254,29 @@ impl Turn<'_> {
         Ok(())
     }
 
-    /// Writes a stage, new or changed.
+    /// Writes a stage, new or changed, with the automatic deployment that it serves.
     pub(crate) async fn put_stage(&mut self, stage: Stage) -> Result<(), StoreError> {
-        let key = key::stage(self.id(), &stage.stage_name);
-        self.write(&key, &stage).await?;
-        let name = stage.stage_name.clone();
-        self.held_mut().stages.insert(name, Arc::new(stage));
+        let served = stage.deployment_id.as_ref();
+        let served = served.and_then(|id| self.held().deployments.get(id));
+        let automatic = served.filter(|record| !record.is_frozen());
+        let record = StageRecord {
+            automatic: automatic.map(|record| record.deployment.clone()),
+            stage,
+        };
+        let key = key::stage(self.id(), &record.stage.stage_name);
+        self.write(&key, &record).await?;
+        let name = record.stage.stage_name.clone();
+        self.held_mut().stages.insert(name, Arc::new(record.stage));
         Ok(())
     }
 
     pub(crate) async fn delete_stage(&mut self, name: &str) -> Result<(), StoreError> {
         let key = key::stage(self.id(), name);
         self.delete_key(&key).await?;
-        self.held_mut().stages.remove(name);
-        self.drop_unfrozen().await
+        let held = self.held_mut();
+        held.stages.remove(name);
+        held.forget_unserved();
+        Ok(())
     }
 
     /// Freezes the API as it stands as a new deployment.
@@ -298,12 +302,21 @@ impl Turn<'_> {
         }
     }
 
-    /// Writes a deployment's record.
+    /// Writes a deployment: its record, or those of the stages that serve it.
     pub(crate) async fn put_deployment(&mut self, record: DeploymentRecord) -> Result<(), StoreError> {
-        let key = key::deployment(self.id(), &record.deployment.deployment_id);
-        self.write(&key, &record).await?;
         let id = record.deployment.deployment_id.clone();
-        self.held_mut().deployments.insert(id, Arc::new(record));
+        if record.is_frozen() {
+            self.write(&key::deployment(self.id(), &id), &record).await?;
+            self.held_mut().deployments.insert(id, Arc::new(record));
+            return Ok(());
+        }
+        let held = self.held_mut();
+        let serves = |stage: &&Arc<Stage>| stage.deployment_id.as_ref() == Some(&id);
+        let stages: Vec<Stage> = held.stages.values().filter(serves).map(|s| Stage::clone(s)).collect();
+        held.deployments.insert(id, Arc::new(record));
+        for stage in stages {
+            self.put_stage(stage).await?;
+        }
         Ok(())
     }
 
@@ -322,35 +335,19 @@ impl Turn<'_> {
         if stages.is_empty() || (held.routes.is_empty() && !has_deployed) {
             return Ok(());
         }
-        self.put_deployment(DeploymentRecord::automatic(Deployment {
+        let record = DeploymentRecord::automatic(Deployment {
             deployment_id: next.id.clone(),
             auto_deployed: true,
             created_date: next.now,
             ..Deployment::default()
-        }))
-        .await?;
+        });
+        self.held_mut().deployments.insert(next.id.clone(), Arc::new(record));
         for stage in stages {
             let mut stage = Stage::clone(&stage);
             serve(&mut stage, next);
             self.put_stage(stage).await?;
         }
-        self.drop_unfrozen().await
-    }
-
-    /// Deletes automatic deployments that no stage serves any more.
-    async fn drop_unfrozen(&mut self) -> Result<(), StoreError> {
-        let held = self.held();
-        let unused: Vec<String> = held
-            .deployments
-            .iter()
-            .filter(|(id, record)| !record.is_frozen() && !held.is_served(id))
-            .map(|(id, _)| id.clone())
-            .collect();
-        for id in unused {
-            let key = key::deployment(self.id(), &id);
-            self.delete_key(&key).await?;
-            self.held_mut().deployments.remove(&id);
-        }
+        self.held_mut().forget_unserved();
         Ok(())
     }
 
