@@ -214,6 +214,11 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "UID", default_value_t = ephyra_sandbox::warden::UID_BASE)]
     pub(crate) uid_base: u32,
 
+    /// File of certificates (PEM) that other servers are believed by, besides the system's: issuers of tokens, and servers
+    /// behind HTTP APIs
+    #[arg(long, value_name = "FILE")]
+    pub(crate) trust: Option<PathBuf>,
+
     /// Folder with more runtimes: interpreters in DIR/bin or DIR/*/bin
     #[arg(long, value_name = "DIR")]
     pub(crate) runtime_path: Vec<PathBuf>,

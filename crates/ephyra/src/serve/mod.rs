@@ -3,6 +3,7 @@
 //! [`run`] is the warden's side: privileged, single-threaded, before any runtime exists. [`platform`] is the server's
 //! side: everything else, without privileges.
 
+mod apis;
 mod bases;
 mod builder;
 pub(crate) mod credentials;
@@ -44,6 +45,7 @@ pub(crate) fn run(options: cli::Serve) -> anyhow::Result<ExitCode> {
         .collect::<Result<BTreeSet<_>, _>>()
         .context("--allow-weaker-isolation names a piece that `ephyra doctor` does not list")?;
     let listeners = listeners::bind(options.listen, "--listen")?;
+    let authorities = apis::read_authorities(options.trust.as_deref())?;
     let tls = tls::Prepared::open(&options.front, &options.data)?;
     let warden_options = warden::Options {
         uid_base: options.uid_base,
@@ -60,7 +62,7 @@ pub(crate) fn run(options: cli::Serve) -> anyhow::Result<ExitCode> {
         ..warden::Options::new(&options.data)
     };
     let status = warden::start(warden_options, move |side| {
-        platform::run(options, listeners, tls, sealed, side)
+        platform::run(options, listeners, tls, authorities, sealed, side)
     })?;
     Ok(ExitCode::from(u8::try_from(status).unwrap_or(1)))
 }

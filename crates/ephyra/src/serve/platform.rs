@@ -12,7 +12,6 @@ use ephyra_core::url::Origin;
 use ephyra_engine::Engine;
 use ephyra_events::{Counted, Events, EventsOptions};
 use ephyra_gateway::api::service::{ApiOptions, ApiService};
-use ephyra_gateway::api::store::ApiStore;
 use ephyra_gateway::gateway::Gateway;
 use ephyra_lambda::{Dependencies, Lambda};
 use ephyra_meter::{UsageLog, UsageOptions};
@@ -29,6 +28,7 @@ use http::{HeaderMap, HeaderValue};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
+use super::apis;
 use super::builder::WardenBuilder;
 use super::credentials::Root;
 use super::doorway::Doorway;
@@ -57,6 +57,7 @@ pub(crate) fn run(
     options: cli::Serve,
     listeners: Vec<TcpListener>,
     tls: Prepared,
+    authorities: Vec<u8>,
     sealed: Option<Sealed>,
     side: ServerSide,
 ) -> i32 {
@@ -68,7 +69,7 @@ pub(crate) fn run(
         .build();
     let result = runtime
         .context("the asynchronous runtime could not be started")
-        .and_then(|runtime| runtime.block_on(serve(options, listeners, tls, sealed, side)));
+        .and_then(|runtime| runtime.block_on(serve(options, listeners, tls, authorities, sealed, side)));
     match result {
         Ok(()) => 0,
         Err(error) => {
@@ -89,6 +90,7 @@ async fn serve(
     options: cli::Serve,
     mut listeners: Vec<TcpListener>,
     mut tls: Prepared,
+    authorities: Vec<u8>,
     sealed: Option<Sealed>,
     side: ServerSide,
 ) -> anyhow::Result<()> {
@@ -163,7 +165,6 @@ async fn serve(
         retry_base: options.event_retry_delay,
         ..EventsOptions::default()
     };
-    let apis = Arc::new(ApiStore::open(state.clone()).await?);
     let api_options = ApiOptions {
         place: Place {
             region: options.region.clone(),
@@ -171,9 +172,8 @@ async fn serve(
         },
         origin: origin(&options, address, tls_address)?,
     };
-    let api_service = ApiService::new(api_options, apis, Arc::clone(&clock), Arc::new(random));
     let events = Arc::new(Events::start(
-        state,
+        state.clone(),
         Arc::clone(&clock),
         lambda.clone(),
         tap.clone(),
@@ -200,7 +200,21 @@ async fn serve(
         credentials: Arc::clone(&credentials),
         clock: Arc::clone(&clock),
     };
-    let gateway = Gateway::new(url_dependencies, None);
+    let neighbours = apis::Neighbours {
+        table: state,
+        place: api_options.place.clone(),
+        resolve: lambda.clone(),
+        invoke: tap.clone(),
+        logs: logs.clone(),
+        credentials: Arc::clone(&credentials),
+        clock: Arc::clone(&clock),
+        authorities,
+    };
+    let (documents, plane) = apis::open(neighbours)
+        .await
+        .context("the HTTP APIs cannot be read")?;
+    let api_service = ApiService::new(api_options, documents, Arc::clone(&clock), Arc::new(random));
+    let gateway = Gateway::new(url_dependencies, Some(Arc::new(plane)));
 
     let (draining, is_draining) = watch::channel(false);
     let own = Own::new(

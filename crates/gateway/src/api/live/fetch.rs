@@ -68,6 +68,11 @@ pub trait Fetch: Send + Sync + 'static {
     fn get(&self, uri: Uri, limit: usize) -> BoxFuture<'_, Result<Bytes, FetchError>>;
 }
 
+/// The certificates in a text (PEM); what is none is passed over.
+pub fn authorities(pem: &[u8]) -> Vec<CertificateDer<'static>> {
+    CertificateDer::pem_slice_iter(pem).flatten().collect()
+}
+
 /// A client of other servers. Clones share its connections.
 #[derive(Clone)]
 pub struct Client {
@@ -172,7 +177,7 @@ impl Trust {
             let mut roots = RootCertStore::empty();
             let found = BUNDLES.iter().find(|bundle| Path::new(bundle).exists());
             let system = found.and_then(|bundle| std::fs::read(bundle).ok()).unwrap_or_default();
-            roots.add_parsable_certificates(CertificateDer::pem_slice_iter(&system).flatten());
+            roots.add_parsable_certificates(authorities(&system));
             roots.add_parsable_certificates(self.authorities.iter().cloned());
             if roots.is_empty() {
                 tracing::warn!(

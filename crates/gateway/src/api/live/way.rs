@@ -40,6 +40,9 @@ use crate::request::{HttpRequest, decode_path, split_authority};
 /// The largest body of a request, in bytes, as on AWS.
 pub const BODY_BYTES: usize = 10 << 20;
 
+/// How many custom domain names are read at once.
+const DOMAINS_A_PAGE: usize = 500;
+
 /// Answers requests for HTTP APIs.
 pub struct DataPlane {
     finder: Arc<Finder>,
@@ -81,11 +84,19 @@ struct Found<'a> {
 
 impl DataPlane {
     /// Answers requests for the APIs of a store from now on.
-    #[expect(clippy::unused_async, reason = "custom domain names are read here")]
     pub async fn open(parts: Dependencies) -> Result<Self, StoreError> {
         let finder = Arc::new(Finder::new(Arc::clone(&parts.store), parts.place.clone(), parts.client));
         let told = Arc::clone(&finder);
         parts.store.on_change(Box::new(move |changed| told.forget(changed)));
+        let mut after: Option<String> = None;
+        loop {
+            let page = parts.store.domains(after.as_deref(), DOMAINS_A_PAGE).await?;
+            let Some(last) = page.last() else {
+                break;
+            };
+            after = Some(last.domain.domain_name.clone());
+            page.iter().for_each(|record| finder.learn(&record.domain.domain_name));
+        }
         Ok(Self {
             finder,
             functions: parts.functions,
