@@ -7,6 +7,8 @@ const fs = require('fs');
 const FD = 3;
 const VERSION = 2;
 const HEADER = 8;
+// Bytes of a request id.
+const ID = 16;
 const EVENT_HEAD = 32;
 const EVENT = 0x01;
 const CONFIGURE = 0x02;
@@ -64,30 +66,48 @@ function writeAll(fd, buffer) {
 
 exports.writeAll = writeAll;
 
-function frame(kind, id, length) {
-  const head = id === null ? 0 : id.length;
-  const buffer = Buffer.allocUnsafe(HEADER + head + length);
-  buffer.writeUInt32LE(head + length, 0);
+function head(buffer, kind, length) {
+  buffer.writeUInt32LE(length, 0);
   buffer.writeUInt32LE(kind | (VERSION << 8), 4);
-  if (id !== null) {
-    id.copy(buffer, HEADER);
-  }
-  return buffer;
 }
 
 /// Sends a frame whose body is `id` and `body`.
 exports.send = (kind, id = null, body = NONE) => {
-  const buffer = frame(kind, id, body.length);
-  body.copy(buffer, buffer.length - body.length);
+  const before = id === null ? 0 : id.length;
+  const buffer = Buffer.allocUnsafe(HEADER + before + body.length);
+  head(buffer, kind, before + body.length);
+  if (id !== null) {
+    id.copy(buffer, HEADER);
+  }
+  body.copy(buffer, HEADER + before);
   writeAll(FD, buffer);
 };
 
-/// The same for text, without a copy of it.
+// Where a small answer is put together: the next one is, when this one is written.
+const outgoing = Buffer.allocUnsafeSlow(16 * 1024);
+// No text of this length is longer in UTF-8 than there is room for.
+const SMALL = Math.floor((outgoing.length - HEADER - ID) / 3);
+
+/// Sends a frame whose body is `id` and a text.
 exports.sendText = (kind, id, text) => {
-  const length = Buffer.byteLength(text);
-  const buffer = frame(kind, id, length);
-  buffer.write(text, buffer.length - length);
-  writeAll(FD, buffer);
+  if (text.length > SMALL) {
+    exports.send(kind, id, Buffer.from(text));
+    return;
+  }
+  for (let at = 0; at < ID; at += 1) {
+    outgoing[HEADER + at] = id[at];
+  }
+  const length = HEADER + ID + outgoing.write(text, HEADER + ID);
+  head(outgoing, kind, length - HEADER);
+  let sent = 0;
+  try {
+    sent = fs.writeSync(FD, outgoing, 0, length);
+  } catch (error) {
+    wait(error);
+  }
+  if (sent < length) {
+    writeAll(FD, outgoing.subarray(sent, length));
+  }
 };
 
 /// Sends a part of a stream, in as many frames as it takes.
@@ -109,10 +129,7 @@ exports.sendFault = (kind, id, fault) => {
   exports.send(kind, id, Buffer.concat([head, name, Buffer.from(JSON.stringify(fault))]));
 };
 
-let lastMeta = '';
-let meta = {};
-
-/// Blocks until there is a frame of this kind, with at least so many bytes in its body.
+/// Blocks until there is a frame of this kind, with at least so many bytes in its body; gives what it is in and its end.
 function receiveFrame(kind, least) {
   let buffer = scratch;
   let filled = read(buffer, 0);
@@ -131,27 +148,54 @@ function receiveFrame(kind, least) {
     writeAll(2, Buffer.from(`the host sent another frame than protocol ${VERSION} has here\n`));
     process.reallyExit(70);
   }
-  return buffer.subarray(0, total);
+  return buffer;
 }
 
 /// Blocks until the host says which function this is.
-exports.receiveConfiguration = () => JSON.parse(receiveFrame(CONFIGURE, 2).toString('utf8', HEADER));
+exports.receiveConfiguration = () => {
+  const buffer = receiveFrame(CONFIGURE, 2);
+  return JSON.parse(buffer.toString('utf8', HEADER, HEADER + buffer.readUInt32LE(0)));
+};
+
+const TRACE = '","traceId":"';
+// A meta but for its trace, which comes last and is another for each event, and what it means.
+let lastMeta = '';
+let lastArn;
+
+/// What a meta says.
+function metaOf(text) {
+  const at = lastMeta.length;
+  if (at > 0 && text.startsWith(lastMeta) && text.endsWith('"}')) {
+    const traceId = text.slice(at, -2);
+    if (!traceId.includes('"') && !traceId.includes('\\')) {
+      return { invokedFunctionArn: lastArn, traceId };
+    }
+  }
+  const meta = JSON.parse(text);
+  const { invokedFunctionArn, traceId } = meta;
+  const end = text.indexOf(TRACE) + TRACE.length;
+  const isPlain = Object.keys(meta).length === 2 && typeof invokedFunctionArn === 'string' && typeof traceId === 'string'
+    && text === `{"invokedFunctionArn":"${invokedFunctionArn}${TRACE}${traceId}"}`;
+  lastMeta = isPlain ? text.slice(0, end) : '';
+  lastArn = invokedFunctionArn;
+  return meta;
+}
 
 /// Blocks until there is an event.
 exports.receive = () => {
   const buffer = receiveFrame(EVENT, EVENT_HEAD);
-  const digits = buffer.toString('hex', 8, 24);
+  const total = HEADER + buffer.readUInt32LE(0);
+  const digits = buffer.toString('hex', HEADER, HEADER + ID);
   const payloadAt = HEADER + EVENT_HEAD + buffer.readUInt32LE(32);
-  const text = buffer.toString('utf8', HEADER + EVENT_HEAD, payloadAt);
-  if (text !== lastMeta) {
-    meta = JSON.parse(text);
-    lastMeta = text;
+  const requestIdBytes = Buffer.allocUnsafe(ID);
+  for (let at = 0; at < ID; at += 1) {
+    requestIdBytes[at] = buffer[HEADER + at];
   }
   return {
     requestId: `${digits.slice(0, 8)}-${digits.slice(8, 12)}-${digits.slice(12, 16)}-${digits.slice(16, 20)}-${digits.slice(20)}`,
-    requestIdBytes: Buffer.from(buffer.subarray(8, 24)),
+    requestIdBytes,
     deadlineMs: buffer.readUInt32LE(24) + buffer.readUInt32LE(28) * 0x100000000,
-    meta,
-    payload: buffer.toString('utf8', payloadAt),
+    meta: metaOf(buffer.toString('utf8', HEADER + EVENT_HEAD, payloadAt)),
+    payload: buffer.toString('utf8', payloadAt, total),
   };
 };

@@ -6,6 +6,8 @@
 
 const control = require('./control');
 const log = require('./log');
+const modules = require('./modules');
+const trace = require('./trace');
 const { faultOf, Fault } = require('./faults');
 
 const { env } = process;
@@ -32,15 +34,28 @@ globalThis.awslambda = {
   },
 };
 
-function contextOf(event, invocation) {
-  const { meta } = event;
-  const context = {
-    callbackWaitsForEmptyEventLoop: true,
+// What is the same for each event: a look at the environment's variables is a call of the C library.
+let own;
+
+function readVariables() {
+  own = {
     functionVersion: env.AWS_LAMBDA_FUNCTION_VERSION,
     functionName: env.AWS_LAMBDA_FUNCTION_NAME,
     memoryLimitInMB: env.AWS_LAMBDA_FUNCTION_MEMORY_SIZE,
     logGroupName: env.AWS_LAMBDA_LOG_GROUP_NAME,
     logStreamName: env.AWS_LAMBDA_LOG_STREAM_NAME,
+  };
+}
+
+function contextOf(event, invocation) {
+  const { meta } = event;
+  const context = {
+    callbackWaitsForEmptyEventLoop: true,
+    functionVersion: own.functionVersion,
+    functionName: own.functionName,
+    memoryLimitInMB: own.memoryLimitInMB,
+    logGroupName: own.logGroupName,
+    logStreamName: own.logStreamName,
     clientContext: meta.clientContext === undefined ? undefined : JSON.parse(meta.clientContext),
     identity: meta.identity,
     invokedFunctionArn: meta.invokedFunctionArn,
@@ -116,13 +131,13 @@ function serve() {
   const event = control.receive();
   current = { id: event.requestId, bytes: event.requestIdBytes, isOver: false, stream: null };
   log.setRequestId(event.requestId);
-  if (event.meta.traceId === undefined) {
-    delete env._X_AMZN_TRACE_ID;
+  trace.set(event.meta.traceId);
+  if (modules.hasSockets()) {
+    // One turn of the event loop first: it sees which connections were closed while nothing ran.
+    setImmediate(start, event, current);
   } else {
-    env._X_AMZN_TRACE_ID = event.meta.traceId;
+    start(event, current);
   }
-  // One turn of the event loop first: it sees which connections were closed while nothing ran.
-  setImmediate(start, event, current);
 }
 
 function start(event, invocation) {
@@ -248,6 +263,8 @@ function boot() {
     // What was the working folder at the start may have been mounted over since.
     process.chdir(env.LAMBDA_TASK_ROOT);
   }
+  readVariables();
+  trace.install();
   hasCallbacks = !(Number(/nodejs(\d+)/.exec(env.AWS_EXECUTION_ENV || '')?.[1]) >= 24);
   log.install();
   cache.use();

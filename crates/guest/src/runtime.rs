@@ -114,7 +114,9 @@ pub const fn assets() -> &'static [Asset] {
         asset!(Node, "node", "faults.js"),
         asset!(Node, "node", "load.js"),
         asset!(Node, "node", "log.js"),
+        asset!(Node, "node", "modules.js"),
         asset!(Node, "node", "stream.js"),
+        asset!(Node, "node", "trace.js"),
         asset!(Java, "java", "manifest"),
         asset!(Java, "java", "src/com/amazonaws/services/lambda/runtime/Client.java"),
         asset!(

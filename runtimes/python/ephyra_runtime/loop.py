@@ -129,37 +129,65 @@ def _send(kind, head=b"", body=b""):
         os.write(_CONTROL, body[begin:begin + _PACKET])
 
 
+# What a packet is read into, and a look at it.
+_packet = bytearray(_PACKET)
+_packet_view = memoryview(_packet)
+_into = (_packet,)
+
+
 def _receive_frame(kind, least):
-    """A frame of this kind with at least so many bytes in its body; ends the process when the host has gone."""
-    data = os.read(_CONTROL, _PACKET)
-    while len(data) < _HEADER:
-        more = os.read(_CONTROL, _PACKET)
-        if not more:
+    """What a frame of this kind is in, with at least so many bytes in its body, and its end; ends the process when the
+    host has gone. It is there until the next one is received."""
+    view = _packet_view
+    filled = os.readv(_CONTROL, _into)
+    while filled < _HEADER:
+        count = os.readv(_CONTROL, (view[filled:],))
+        if not count:
             os._exit(0)
-        data += more
-    total = _HEADER + int.from_bytes(data[:4], "little")
-    if len(data) < total:
-        whole = bytearray(total)
-        whole[:len(data)] = data
-        view, filled = memoryview(whole), len(data)
+        filled += count
+    total = _HEADER + int.from_bytes(view[:4], "little")
+    if filled < total:
+        if total > _PACKET:
+            view = memoryview(bytearray(total))
+            view[:filled] = _packet_view[:filled]
         while filled < total:
-            count = os.readv(_CONTROL, [view[filled:]])
+            count = os.readv(_CONTROL, (view[filled:total],))
             if not count:
                 os._exit(0)
             filled += count
-        data = whole
-    if data[4] != kind or data[5] != _VERSION or len(data) != total or total < _HEADER + least:
+    if view[4] != kind or view[5] != _VERSION or filled != total or total < _HEADER + least:
         sys.stderr.write("the host sent another frame than protocol %d has here\n" % _VERSION)
         os._exit(70)
-    return data
+    return view, total
 
 
 def _receive():
     """The next event's identifier, deadline, meta and payload."""
-    data = _receive_frame(_EVENT, _EVENT_HEAD)
+    view, total = _receive_frame(_EVENT, _EVENT_HEAD)
     meta_at = _HEADER + _EVENT_HEAD
-    payload_at = meta_at + int.from_bytes(data[32:36], "little")
-    return data[8:24], int.from_bytes(data[24:32], "little"), data[meta_at:payload_at], data[payload_at:]
+    payload_at = meta_at + int.from_bytes(view[32:36], "little")
+    return (bytes(view[8:24]), int.from_bytes(view[24:32], "little"), str(view[meta_at:payload_at], "utf-8"),
+            view[payload_at:total])
+
+
+_TRACE = '","traceId":"'
+# A meta but for its trace, which comes last and is another for each event, and the ARN in it.
+_known_meta, _known_arn = None, None
+
+
+def _meta(text):
+    """What a meta says."""
+    global _known_meta, _known_arn
+    if _known_meta is not None and text.startswith(_known_meta) and text.endswith('"}'):
+        trace_id = text[len(_known_meta):-2]
+        if '"' not in trace_id and "\\" not in trace_id:
+            return {"invokedFunctionArn": _known_arn, "traceId": trace_id}
+    meta = _decode(text)
+    arn, trace_id = meta.get("invokedFunctionArn"), meta.get("traceId")
+    head = '{"invokedFunctionArn":"%s%s' % (arn, _TRACE)
+    is_plain = len(meta) == 2 and text == '%s%s"}' % (head, trace_id)
+    _known_meta, _known_arn = (head, arn) if is_plain else (None, None)
+    return meta
 
 
 # Decimals leave as bare numbers with all their digits. The encoder cannot write such a thing, so they pass it as
@@ -284,7 +312,8 @@ def _answer(handler, identifier_bytes, deadline_ms, meta, payload):
 
 def _configure():
     """Becomes the function that the host says; returns the handler's name."""
-    told = _decode(str(_receive_frame(_CONFIGURE, 2)[_HEADER:], "utf-8"))
+    view, total = _receive_frame(_CONFIGURE, 2)
+    told = _decode(str(view[_HEADER:total], "utf-8"))
     variables = told["variables"]
     _environ.update(variables)
     if "TZ" in variables:
@@ -358,17 +387,16 @@ def main():
             sys.exit(1)
         _flush()
         _send(_READY)
-    last_raw, meta, traced = None, {}, False
+    traced = False
     while True:
-        identifier, deadline_ms, raw, payload = _receive()
-        if raw != last_raw:
-            meta, last_raw = _decode(str(raw, "utf-8")), raw
-            trace_id = meta.get("traceId")
-            if trace_id:
-                _set_trace(trace_id)
-                traced = True
-            elif traced:
-                _environ.pop("_X_AMZN_TRACE_ID", None)
+        identifier, deadline_ms, meta, payload = _receive()
+        meta = _meta(meta)
+        trace_id = meta.get("traceId")
+        if trace_id:
+            _set_trace(trace_id)
+            traced = True
+        elif traced:
+            _environ.pop("_X_AMZN_TRACE_ID", None)
         digits = identifier.hex()
         request_id = "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
         _answer(handler, identifier, deadline_ms, meta, payload)

@@ -76,10 +76,11 @@ def _serve(there, name):
         loop._send(loop._READY)
         meta = b'{"invokedFunctionArn":"","traceId":""}'
         _send(there, loop._EVENT, bytes(24) + len(meta).to_bytes(4, "little") + bytes(4) + meta + b"{}")
-        identifier, deadline_ms, raw, payload = loop._receive()
-        loop._answer(handler, identifier, deadline_ms, loop._decode(str(raw, "utf-8")), payload)
+        identifier, deadline_ms, meta, payload = loop._receive()
+        loop._answer(handler, identifier, deadline_ms, loop._meta(meta), payload)
         there.recv(64 * 1024)
     finally:
+        loop._known_meta = loop._known_arn = None
         root.handlers[:] = handlers
         for variable in _VARIABLES:
             os.environ.pop(variable, None)
