@@ -265,6 +265,7 @@ impl Inner {
                         environment,
                         hold,
                         is_cold,
+                        has_waited: true,
                     }),
                     None => Err(InvokeError::Launch("the environment was lost".to_owned())),
                 };
