@@ -5,7 +5,7 @@
 
 use std::time::{Duration, Instant};
 
-/// What a piece of talk (a line, a frame, a read) costs besides its bytes.
+/// What a piece of talk (a line, a frame, a read) costs besides its bytes, unless it is said to cost more.
 const PIECE_BYTES: u64 = 128;
 /// The shortest wait: below it timers are not exact.
 const SHORTEST: Duration = Duration::from_millis(2);
@@ -15,6 +15,7 @@ const SHORTEST: Duration = Duration::from_millis(2);
 pub struct Pace {
     burst: u64,
     bytes_per_second: u64,
+    piece_bytes: u64,
     /// What was spent and has not come back yet, in bytes.
     spent: u64,
     /// Until when what comes back is counted.
@@ -27,8 +28,17 @@ impl Pace {
         Self {
             burst,
             bytes_per_second,
+            piece_bytes: PIECE_BYTES,
             spent: 0,
             at: None,
+        }
+    }
+
+    /// The same where each piece costs as much as so many bytes: where bytes may come fast, pieces are to be no more for it.
+    pub const fn with_piece(self, bytes: u64) -> Self {
+        Self {
+            piece_bytes: bytes,
+            ..self
         }
     }
 
@@ -40,7 +50,7 @@ impl Pace {
 
     /// Spends for `bytes` in so many pieces.
     pub fn spend(&mut self, bytes: usize, pieces: usize) {
-        let pieces = (pieces as u64).saturating_mul(PIECE_BYTES);
+        let pieces = (pieces as u64).saturating_mul(self.piece_bytes);
         self.spent = self.spent.saturating_add(bytes as u64).saturating_add(pieces);
     }
 
@@ -81,6 +91,9 @@ mod tests {
         assert_eq!(wait, Some(Duration::from_millis(PIECE_BYTES)));
         pace.renew();
         assert_eq!(pace.wait(|| unreachable!("nothing was spent")), None);
+        let mut dear = Pace::new(1000, 1000).with_piece(600);
+        dear.spend(0, 2);
+        assert_eq!(dear.wait(|| start), Some(Duration::from_millis(200)));
     }
 
     proptest! {

@@ -27,7 +27,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 
-use crate::channel::{ANSWER_BURST, ANSWER_RATE};
+use crate::channel::{ANSWER_BURST, ANSWER_PIECE_BYTES, ANSWER_RATE};
 use crate::frame::Document;
 use crate::pace::Pace;
 use crate::protocol::{Answer, Broken, Delivery};
@@ -130,7 +130,7 @@ impl Api {
             }),
             event: Notify::new(),
             messages: sender,
-            pace: Mutex::new(Pace::new(ANSWER_BURST, ANSWER_RATE)),
+            pace: Mutex::new(Pace::new(ANSWER_BURST, ANSWER_RATE).with_piece(ANSWER_PIECE_BYTES)),
             extensions: Mutex::default(),
             summons: Notify::new(),
             told: Notify::new(),
