@@ -33,7 +33,7 @@ pub(super) fn string(out: &mut Vec<u8>, text: &str) {
 /// Writes a part of a string.
 pub(super) fn escaped(out: &mut Vec<u8>, text: &str) {
     let mut rest = text.as_bytes();
-    while let Some(at) = rest.iter().position(|byte| ESCAPES[usize::from(*byte)] != 0) {
+    while let Some(at) = find_special(rest) {
         let (clean, special) = rest.split_at(at);
         out.extend_from_slice(clean);
         let byte = special[0];
@@ -47,6 +47,29 @@ pub(super) fn escaped(out: &mut Vec<u8>, text: &str) {
         rest = &special[1..];
     }
     out.extend_from_slice(rest);
+}
+
+/// Where the first byte is that has to be escaped. Bodies may be megabytes of bytes that have not to be: eight are looked at at once.
+fn find_special(bytes: &[u8]) -> Option<usize> {
+    const ONES: u64 = u64::from_ne_bytes([0x01; 8]);
+    const TOPS: u64 = u64::from_ne_bytes([0x80; 8]);
+    /// The top bit of the first byte that is 0, and perhaps of some behind it.
+    const fn zeros(word: u64) -> u64 {
+        word.wrapping_sub(ONES) & !word & TOPS
+    }
+    let (words, _) = bytes.as_chunks::<8>();
+    let is_special = |word: &[u8; 8]| {
+        let word = u64::from_le_bytes(*word);
+        let controls = word.wrapping_sub(ONES * 0x20) & !word;
+        let quotes = zeros(word ^ (ONES * 0x22));
+        let slashes = zeros(word ^ (ONES * 0x5c));
+        (controls & TOPS) | quotes | slashes != 0
+    };
+    let start = words.iter().position(is_special).unwrap_or(words.len()) * 8;
+    let at = bytes[start..]
+        .iter()
+        .position(|byte| ESCAPES[usize::from(*byte)] != 0)?;
+    Some(start + at)
 }
 
 /// Writes `"name":`; the name needs no escaping.
@@ -208,6 +231,12 @@ mod tests {
         fn strings_are_read_as_they_were(text in "[\\x00-\\x7f]{0,40}|\\PC{0,40}") {
             let json = written(|out| string(out, &text));
             prop_assert_eq!(serde_json::from_str::<String>(&json).unwrap(), text);
+        }
+
+        #[test]
+        fn what_is_special_is_found(bytes in proptest::collection::vec(prop_oneof![9 => 0x1eu8..0x80, 1 => any::<u8>()], 0..40)) {
+            let wanted = bytes.iter().position(|byte| ESCAPES[usize::from(*byte)] != 0);
+            prop_assert_eq!(find_special(&bytes), wanted);
         }
 
         #[test]
