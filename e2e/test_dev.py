@@ -7,6 +7,7 @@ import queue
 import signal
 import subprocess
 import threading
+import urllib.request
 
 import pytest
 
@@ -120,6 +121,10 @@ def test_saved_called_shown(platform, dev):
         platform.invoke(name, {"n": 2})
     finally:
         platform.forget(other)
+    assert running.next("answer")["payload"] == '"change 4"'
+    by_path = next(part for line in running.shown for part in json.loads(line).get("note", "").split() if "/_url/" in part)
+    with urllib.request.urlopen(by_path, timeout=harness.PATIENCE) as answer:
+        assert answer.read() == b"change 4"
     assert running.next("answer")["payload"] == '"change 4"'
     # A file that was not there, in a folder that was not there.
     (folder / "lib").mkdir()
