@@ -210,9 +210,7 @@ async fn serve(
         clock: Arc::clone(&clock),
         authorities,
     };
-    let (documents, plane) = apis::open(neighbours)
-        .await
-        .context("the HTTP APIs cannot be read")?;
+    let (documents, plane) = apis::open(neighbours).await.context("the HTTP APIs cannot be read")?;
     let api_service = ApiService::new(api_options, documents, Arc::clone(&clock), Arc::new(random));
     let gateway = Gateway::new(url_dependencies, Some(Arc::new(plane)));
 
