@@ -1,6 +1,8 @@
 """`[[route]]` in an ephyra.toml: an HTTP API of the function's own."""
 
+import http.server
 import json
+import threading
 import urllib.error
 import urllib.request
 
@@ -51,9 +53,9 @@ def route(method, path, more=""):
     return f'[[route]]\nmethod = "{method}"\npath = "{path}"\n{more}\n'
 
 
-def ask(address, method="GET", path=""):
+def ask(address, method="GET", path="", headers=None):
     """Status and document of an answer."""
-    request = urllib.request.Request(address.rstrip("/") + path, method=method)
+    request = urllib.request.Request(address.rstrip("/") + path, method=method, headers=headers or {})
     try:
         with urllib.request.urlopen(request, timeout=harness.PATIENCE) as answer:
             return answer.status, json.load(answer)
@@ -120,7 +122,8 @@ def test_who_may_come(platform, project, gateway):
     kinds = {key: r["AuthorizationType"] for key, r in routes.items()}
     assert kinds == {"GET /open": "NONE", "GET /mine": "JWT", "POST /mine": "JWT", "GET /signed": "AWS_IAM"}
     assert routes["GET /mine"]["AuthorizationScopes"] == ["read"]
-    authorizers = {a["AuthorizerId"]: a["JwtConfiguration"] for a in gateway.get_authorizers(ApiId=api["ApiId"])["Items"]}
+    found = gateway.get_authorizers(ApiId=api["ApiId"])["Items"]
+    authorizers = {a["AuthorizerId"]: a["JwtConfiguration"] for a in found}
     assert authorizers == {
         routes["GET /mine"]["AuthorizerId"]: {"Issuer": "https://issuer.example", "Audience": ["notes"]},
         routes["POST /mine"]["AuthorizerId"]: {"Issuer": "https://other.example", "Audience": ["a", "b"]},
@@ -133,6 +136,48 @@ def test_who_may_come(platform, project, gateway):
     platform.command("deploy", folder)
     assert ask(address, path="/mine")[0] == 200
     assert gateway.get_authorizers(ApiId=api["ApiId"])["Items"] == []
+
+
+@pytest.fixture
+def elsewhere():
+    """Another server, which says what it was asked and by whom; its address."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            body = json.dumps({"path": self.path, "owner": self.headers.get_all("x-owner")}).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def test_a_route_may_lead_to_another_server(platform, project, gateway, elsewhere):
+    def to(owner):
+        return route("GET", "/n/{id}", f'to = "{elsewhere}/notes/{{id}}"\nheaders = {{ x-owner = "{owner}" }}')
+
+    name, folder = project(to("$context.stage") + route("GET", "/own"))
+    address = json.loads(platform.command("deploy", folder, "--json").stdout)["ApiEndpointPath"]
+    # What the client says of it does not go on.
+    assert ask(address, path="/n/7", headers={"x-owner": "eve"}) == (200, {"path": "/notes/7", "owner": ["$default"]})
+    assert ask(address, path="/own")[1]["route"] == "GET /own"
+    project.write(name, to("me"))
+    platform.command("deploy", folder)
+    assert ask(address, path="/n/7")[1]["owner"] == ["me"]
+    project.write(name, route("GET", "/n/{id}"))
+    platform.command("deploy", folder)
+    assert ask(address, path="/n/7")[1]["route"] == "GET /n/{id}"
+    (api,) = apis_of(gateway, name)
+    assert [i["IntegrationType"] for i in gateway.get_integrations(ApiId=api["ApiId"])["Items"]] == ["AWS_PROXY"]
 
 
 def test_an_interrupted_deployment_is_ended_by_the_next(platform, project, gateway):

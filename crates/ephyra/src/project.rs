@@ -13,6 +13,8 @@ use anyhow::{Context as _, bail};
 use serde::{Deserialize, Serialize};
 use zip::write::SimpleFileOptions;
 
+#[cfg(test)]
+pub(crate) use route::Server;
 pub(crate) use route::{Jwt, RouteAuth, RouteTable, Wanted};
 pub(crate) use url::{Url, UrlTable};
 

@@ -4,7 +4,7 @@
 //! that no request meets half of a change; a deployment says in its description what it is of, so that an edit that was
 //! interrupted is deployed by the next one.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Context as _;
 use ephyra_core::digest::Digest;
@@ -74,17 +74,19 @@ pub(super) async fn apply(platform: &Platform, function: &Value, wanted: &[Wante
     };
     let api_id = text(&api, "apiId")?;
     let arn = unqualified(text(function, "FunctionArn")?);
-    allow(platform, name, arn, api_id).await?;
+    if wanted.iter().any(|route| route.server.is_none()) {
+        allow(platform, name, arn, api_id).await?;
+    }
     let edit = Edit {
         gateway,
         path: format!("/v2/apis/{}", label(api_id)),
     };
-    let integration = edit.integration(arn).await?;
+    let integrations = edit.integrations(arn, wanted).await?;
     let authorizers = edit.authorizers(wanted).await?;
-    edit.routes(wanted, &integration, &authorizers).await?;
+    edit.routes(wanted, &integrations, &authorizers).await?;
     edit.drop_others("authorizers", "authorizerId", &authorizers.ids())
         .await?;
-    edit.drop_others("integrations", "integrationId", &BTreeSet::from([integration]))
+    edit.drop_others("integrations", "integrationId", &integrations.into_iter().collect())
         .await?;
     edit.deploy(&description(arn, wanted)).await?;
     Ok(Some(api))
@@ -161,14 +163,20 @@ impl Authorizers {
 }
 
 impl Edit<'_> {
-    /// The id of the integration that calls the function; it is made if it is not there.
-    async fn integration(&self, arn: &str) -> anyhow::Result<String> {
-        let wanted = json!({
-            "integrationType": "AWS_PROXY",
-            "integrationUri": arn,
-            "payloadFormatVersion": "2.0",
-        });
-        self.find_or_make("integrations", "integrationId", &wanted).await
+    /// The id of each route's integration; they are made if they are not there.
+    async fn integrations(&self, arn: &str, wanted: &[Wanted]) -> anyhow::Result<Vec<String>> {
+        let mut known: Vec<(Value, String)> = Vec::new();
+        let mut ids = Vec::new();
+        for route in wanted {
+            let document = integration(arn, route);
+            let id = match known.iter().find(|(other, _)| *other == document) {
+                Some((_, id)) => id.clone(),
+                None => self.find_or_make("integrations", "integrationId", &document).await?,
+            };
+            ids.push(id.clone());
+            known.push((document, id));
+        }
+        Ok(ids)
     }
 
     async fn authorizers(&self, wanted: &[Wanted]) -> anyhow::Result<Authorizers> {
@@ -182,10 +190,15 @@ impl Edit<'_> {
         Ok(Authorizers(found))
     }
 
-    async fn routes(&self, wanted: &[Wanted], integration: &str, authorizers: &Authorizers) -> anyhow::Result<()> {
+    async fn routes(
+        &self,
+        wanted: &[Wanted],
+        integrations: &[String],
+        authorizers: &Authorizers,
+    ) -> anyhow::Result<()> {
         let path = format!("{}/routes", self.path);
         let mut left = list(self.gateway, &path).await?;
-        for route in wanted {
+        for (route, integration) in wanted.iter().zip(integrations) {
             let authorizer = route.jwt.as_ref().and_then(|jwt| authorizers.of(jwt));
             let document = document(route, integration, authorizer);
             match left.iter().position(|found| found["routeKey"] == route.key.as_str()) {
@@ -275,6 +288,28 @@ fn authorizer(jwt: &Jwt) -> Value {
     })
 }
 
+/// What a route leads to: the function, or another server.
+fn integration(arn: &str, route: &Wanted) -> Value {
+    let Some(server) = &route.server else {
+        return json!({
+            "integrationType": "AWS_PROXY",
+            "integrationUri": arn,
+            "payloadFormatVersion": "2.0",
+        });
+    };
+    let headers = server.headers.iter();
+    let parameters: BTreeMap<String, &str> = headers
+        .map(|(name, value)| (format!("overwrite:header.{name}"), value.as_str()))
+        .collect();
+    json!({
+        "integrationType": "HTTP_PROXY",
+        "integrationUri": server.address,
+        "integrationMethod": route.key.split_once(' ').map_or("ANY", |(method, _)| method),
+        "payloadFormatVersion": "1.0",
+        "requestParameters": parameters,
+    })
+}
+
 fn document(route: &Wanted, integration: &str, authorizer: Option<&str>) -> Value {
     let mut document = json!({
         "routeKey": route.key,
@@ -292,12 +327,13 @@ fn document(route: &Wanted, integration: &str, authorizer: Option<&str>) -> Valu
     document
 }
 
-/// Whether a resource has all that is wanted. Empty lists need not be shown.
+/// Whether a resource has all that is wanted. Empty lists and maps need not be shown.
 fn is_like(found: &Value, wanted: &Value) -> bool {
+    let is_empty = |value: &Value| *value == json!([]) || *value == json!({});
     let members = wanted.as_object().into_iter().flatten();
-    members.into_iter().all(|(member, value)| {
-        &found[member] == value || (found[member].is_null() && value.as_array().is_some_and(Vec::is_empty))
-    })
+    members
+        .into_iter()
+        .all(|(member, value)| &found[member] == value || (found[member].is_null() && is_empty(value)))
 }
 
 /// All pages of a list.
@@ -328,6 +364,7 @@ fn text<'a>(document: &'a Value, member: &str) -> anyhow::Result<&'a str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::project::Server;
 
     fn route(key: &str, auth: RouteAuth) -> Wanted {
         Wanted {
@@ -335,6 +372,7 @@ mod tests {
             auth,
             jwt: None,
             scopes: Vec::new(),
+            server: None,
         }
     }
 
@@ -349,6 +387,25 @@ mod tests {
             description_of("f", &[route("GET /a", RouteAuth::Iam)])
         );
         assert!(description_of("f", &routes).len() <= 1024);
+    }
+
+    #[test]
+    fn a_route_may_lead_to_another_server() {
+        let mut elsewhere = route("PUT /a/{id}", RouteAuth::None);
+        assert_eq!(integration("f", &elsewhere)["integrationUri"], "f");
+        elsewhere.server = Some(Server {
+            address: "http://b/{id}".to_owned(),
+            headers: BTreeMap::from([("owner".to_owned(), "$context.authorizer.claims.sub".to_owned())]),
+        });
+        let made = integration("f", &elsewhere);
+        assert_eq!(
+            (&made["integrationUri"], &made["integrationMethod"]),
+            (&json!("http://b/{id}"), &json!("PUT"))
+        );
+        let mut found = made.clone();
+        assert!(is_like(&found, &made));
+        found["requestParameters"] = json!({});
+        assert!(!is_like(&found, &made));
     }
 
     #[test]

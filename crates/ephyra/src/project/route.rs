@@ -1,5 +1,7 @@
 //! `[[route]]` in an `ephyra.toml`: what leads from an HTTP API to the function, and who may come.
 
+use std::collections::BTreeMap;
+
 use anyhow::{Context as _, bail};
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -24,6 +26,13 @@ pub(crate) struct RouteTable {
     /// One of these scopes has to be in the token.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) scopes: Vec<String>,
+    /// Another server that the route leads to instead of the function, such as `http://127.0.0.1:8080/notes/{id}`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) to: Option<String>,
+    /// Headers that this server is sent in the place of what the client has sent, in AWS's words for parameter mapping:
+    /// `$context.authorizer.claims.sub` is whose token it is.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) headers: BTreeMap<String, String>,
 }
 
 /// Who may come.
@@ -59,6 +68,16 @@ pub(crate) struct Wanted {
     /// With [`RouteAuth::Jwt`].
     pub(crate) jwt: Option<Jwt>,
     pub(crate) scopes: Vec<String>,
+    /// Where it leads; `None` is to the function.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) server: Option<Server>,
+}
+
+/// Another server that a route leads to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Server {
+    pub(crate) address: String,
+    pub(crate) headers: BTreeMap<String, String>,
 }
 
 fn any() -> String {
@@ -108,11 +127,22 @@ impl RouteTable {
             }
             RouteAuth::None | RouteAuth::Iam => None,
         };
+        let server = match &self.to {
+            Some(address) => Some(Server {
+                address: address.clone(),
+                headers: self.headers.clone(),
+            }),
+            None if !self.headers.is_empty() => {
+                bail!("route {key:?} says headers for another server: say which, as to")
+            }
+            None => None,
+        };
         Ok(Wanted {
             key,
             auth: self.auth,
             jwt,
             scopes: self.scopes.clone(),
+            server,
         })
     }
 }
@@ -154,7 +184,7 @@ mod tests {
              [[route]]\npath = '/open'\n\
              [[route]]\nmethod = 'get'\npath = '/notes'\nauth = 'jwt'\nscopes = ['read']\n\
              [[route]]\nmethod = 'POST'\npath = '/notes'\nauth = 'jwt'\nissuer = 'https://b'\naudience = ['x', 'y']\n\
-             [[route]]\npath = '$default'\nauth = 'iam'\n",
+             [[route]]\npath = '$default'\nauth = 'iam'\nto = 'http://c'\nheaders = { x = 'y' }\n",
         )
         .unwrap();
         let keys: Vec<&str> = all.iter().map(|route| route.key.as_str()).collect();
@@ -168,6 +198,11 @@ mod tests {
         assert_eq!(all[2].jwt.as_ref().map(|jwt| jwt.audience.len()), Some(2));
         assert_eq!(all[1].scopes, ["read"]);
         assert_eq!(all[3].auth, RouteAuth::Iam);
+        let servers: Vec<_> = all
+            .iter()
+            .map(|route| route.server.as_ref().map(|server| server.address.as_str()))
+            .collect();
+        assert_eq!(servers, [None, None, None, Some("http://c")]);
     }
 
     #[test]
@@ -178,6 +213,7 @@ mod tests {
             ("[[route]]\npath = '/a'\nauth = 'jwt'\nissuer = 'https://a'", "audience"),
             ("[[route]]\npath = '/a'\nscopes = ['x']", "auth = \"jwt\""),
             ("[[route]]\npath = '/a'\nauth = 'basic'", "basic"),
+            ("[[route]]\npath = '/a'\nheaders = { x = 'y' }", "say which, as to"),
             ("[[route]]\npath = '/a'\nmehtod = 'GET'", "mehtod"),
             (
                 "[[route]]\npath = '/a'\n[[route]]\npath = '/a'\nmethod = 'any'",
