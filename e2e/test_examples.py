@@ -1,6 +1,8 @@
 """The applications in examples/, deployed and used as their READMEs say."""
 
 import contextlib
+import hashlib
+import hmac
 import http.client
 import json
 import os
@@ -8,8 +10,12 @@ import pathlib
 import re
 import shutil
 import subprocess
+import sys
+import time
 import urllib.parse
+from concurrent.futures import ThreadPoolExecutor
 
+import boto3
 import pytest
 
 import harness
@@ -191,3 +197,284 @@ def test_graphql_refuses_what_is_too_much_or_wrong(bookshop):
     # Nothing of the inside goes out.
     unknown = query(bookshop, 'mutation { putIntoCart(isbn: "1", copies: 1) { total } }').json()
     assert unknown["errors"][0]["message"] == "There is no such book."
+
+
+# -- bots
+
+
+SECRETS = {
+    "SLACK_SIGNING_SECRET": "8f742231b10e8888abcd99yyyzzz85a5",
+    "TELEGRAM_SECRET_TOKEN": "told-to-telegram-alone",
+    "MESSENGER_APP_SECRET": "meta-app-secret",
+    "MESSENGER_VERIFY_TOKEN": "verify-me",
+}
+
+
+@pytest.fixture
+def bots(deployed):
+    return deployed("bots", SECRETS)[1]["ApiEndpointPath"]
+
+
+def digest(key, message):
+    return hmac.new(SECRETS[key].encode(), message, hashlib.sha256).hexdigest()
+
+
+def slack(address, body, at=None, sign=None, kind="application/x-www-form-urlencoded"):
+    at = str(int(time.time()) if at is None else at)
+    signature = "v0=" + digest("SLACK_SIGNING_SECRET", f"v0:{at}:{body if sign is None else sign}".encode())
+    return ask(
+        address, "POST", "/slack", body, content_type=kind, x_slack_request_timestamp=at, x_slack_signature=signature
+    )
+
+
+def test_bots_slack(bots):
+    answer = slack(bots, "command=%2Froll&text=2d6%2B1&user_id=U1")
+    assert answer.status == 200 and answer.json()["response_type"] == "in_channel", answer
+    a, b, total = map(int, re.fullmatch(r"([1-6]) \+ ([1-6]) \+ 1 = (\d+)", answer.json()["text"]).groups())
+    assert a + b + 1 == total
+    assert "2d6" in slack(bots, "command=%2Froll&text=999d9999").json()["text"]
+
+    hello = json.dumps({"type": "url_verification", "challenge": "3eZbrw1a", "token": "old"})
+    assert slack(bots, hello, kind="application/json").json() == {"challenge": "3eZbrw1a"}
+    happened = json.dumps({"type": "event_callback", "team_id": "T1", "event": {"type": "app_mention"}})
+    assert slack(bots, happened, kind="application/json").status == 200
+
+    now = int(time.time())
+    for refused in (
+        slack(bots, "text=d6", sign="text=d20"),
+        slack(bots, "text=d6", at=now - 301),
+        slack(bots, "text=d6", at=now + 400),
+        slack(bots, "text=d6", at="soon"),
+        ask(bots, "POST", "/slack", "text=d6"),
+    ):
+        assert refused.status == 401, refused
+
+
+def test_bots_telegram(bots):
+    update = {"update_id": 1, "message": {"message_id": 7, "chat": {"id": -42, "type": "group"}, "text": "/roll d20"}}
+    token = {"x_telegram_bot_api_secret_token": SECRETS["TELEGRAM_SECRET_TOKEN"]}
+    answer = ask(bots, "POST", "/telegram", update, **token).json()
+    assert (answer["method"], answer["chat_id"], answer["reply_parameters"]["message_id"]) == ("sendMessage", -42, 7)
+    assert re.fullmatch(r"(\d+) = \1", answer["text"])
+    edited = ask(bots, "POST", "/telegram", {"update_id": 2, "edited_message": {}}, **token)
+    assert (edited.status, edited.body) == (200, b"")
+    assert ask(bots, "POST", "/telegram", "{", **token).status == 400
+    assert ask(bots, "POST", "/telegram", update).status == 401
+    assert (
+        ask(bots, "POST", "/telegram", update, x_telegram_bot_api_secret_token="told-to-telegram-alonf").status == 401
+    )
+
+
+def test_bots_messenger(platform, bots):
+    def verify(**parameters):
+        return ask(bots, path="/messenger?" + urllib.parse.urlencode({f"hub.{k}": v for k, v in parameters.items()}))
+
+    asked = verify(mode="subscribe", verify_token="verify-me", challenge="1158201444")
+    assert (asked.status, asked.body) == (200, b"1158201444"), asked
+    assert asked.headers["content-type"].startswith("text/plain")
+    assert verify(mode="subscribe", verify_token="verify-you", challenge="1").status == 403
+    assert verify(mode="subscribe", verify_token="verify-me", challenge="<script>").status == 400
+    assert verify().status == 403
+
+    event = {"sender": {"id": "PSID"}, "message": {"mid": "m", "text": "größer als 3d6"}}
+    body = json.dumps({"object": "page", "entry": [{"messaging": [event]}]}, ensure_ascii=False)
+    signature = "sha256=" + digest("MESSENGER_APP_SECRET", body.encode())
+    sent = ask(bots, "POST", "/messenger", body, content_type="application/json", x_hub_signature_256=signature)
+    assert (sent.status, sent.body) == (200, b"EVENT_RECEIVED"), sent
+    forged = ask(bots, "POST", "/messenger", body + " ", content_type="application/json", x_hub_signature_256=signature)
+    assert forged.status == 401
+    assert ask(bots, "POST", "/messenger", body).status == 401
+
+
+def test_bots_without_secrets_let_nobody_in(deployed):
+    bots = deployed("bots")[1]["ApiEndpointPath"]
+    assert ask(bots, "POST", "/telegram", {}, x_telegram_bot_api_secret_token="").status == 503
+    assert slack(bots, "text=d6").status == 503
+    assert ask(bots, path="/messenger?hub.verify_token=").status == 503
+    # What is no bot is nobody's.
+    assert ask(bots, "POST", "/whatsapp", {}).status == 404
+
+
+# -- rest
+
+
+@pytest.fixture
+def notes(deployed, beside, tmp_path):
+    """The API with all that stands behind it: ask(user, method, path, …), and how to start the store anew."""
+    issuer, _ = beside("node", EXAMPLES / "rest" / "issuer.mjs", 0)
+    port = harness.free_port()
+    said = deployed("rest", ports={9000: issuer.rpartition(":")[2], 8081: port})[1]
+
+    class Notes:
+        address = said["ApiEndpointPath"]
+        tokens = {}
+
+        def store(self):
+            return beside(
+                "node", EXAMPLES / "rest" / "store.mjs", said["FunctionUrlPath"], tmp_path / "notes.jsonl", port
+            )[1]
+
+        def token(self, user, **claims):
+            key = (user, *claims.items())
+            if key not in self.tokens:
+                parameters = urllib.parse.urlencode({"user": user} | claims)
+                self.tokens[key] = ask(issuer, path=f"/token?{parameters}").body.decode()
+            return self.tokens[key]
+
+        def ask(self, user, method="GET", path="/notes", body=None, claims=None, **headers):
+            bearer = f"Bearer {self.token(user, **(claims or {}))}"
+            return ask(self.address, method, path, body, authorization=bearer, **headers)
+
+    notes = Notes()
+    notes.process = notes.store()
+    return notes
+
+
+def test_rest_create_read_update_delete(notes):
+    made = notes.ask("ada", "POST", body={"title": "Milk", "text": "two bottles"})
+    assert (made.status, made.headers["etag"]) == (201, '"1"'), made
+    note = made.json()
+    path = "/" + made.headers["location"]
+    assert path == f"/notes/{note['id']}" and (note["title"], note["version"]) == ("Milk", 1)
+
+    read = notes.ask("ada", path=path)
+    assert (read.status, read.headers["etag"], read.json()) == (200, '"1"', note)
+    same = notes.ask("ada", path=path, if_none_match='"0", W/"1"')
+    assert (same.status, same.body) == (304, b"")
+
+    blind = notes.ask("ada", "PUT", path, {"title": "Bread"})
+    assert blind.status == 428 and blind.headers["content-type"].startswith("application/problem+json"), blind
+    changed = notes.ask("ada", "PUT", path, {"title": "Bread"}, if_match='"1"')
+    assert (changed.status, changed.headers["etag"]) == (200, '"2"'), changed
+    assert changed.json() == note | {"title": "Bread", "text": "", "version": 2, "changed": changed.json()["changed"]}
+    for method, body in (("PUT", {"title": "Mine"}), ("DELETE", None)):
+        assert notes.ask("ada", method, path, body, if_match='"1"').status == 412
+
+    # Nobody else's, whatever they say they are.
+    for method, body in (("GET", None), ("PUT", {"title": "Mine"}), ("DELETE", None)):
+        assert notes.ask("eve", method, path, body, if_match="*", notes_owner="ada").status == 404
+    assert notes.ask("eve", notes_owner="ada").json() == {"notes": []}
+
+    # What was acknowledged is there after a kill.
+    notes.process.kill()
+    notes.process.wait()
+    assert notes.ask("ada", path=path).status == 503
+    notes.process = notes.store()
+    assert notes.ask("ada", path=path).json() == changed.json()
+
+    gone = notes.ask("ada", "DELETE", path, if_match='"2"')
+    assert (gone.status, gone.body) == (204, b"")
+    assert notes.ask("ada", path=path).status == 404
+    assert notes.ask("ada", "DELETE", path).status == 404
+
+
+def test_rest_pages(notes):
+    ids = [notes.ask("ada", "POST", body={"title": f"note {i}"}).json()["id"] for i in range(5)]
+    assert ids == sorted(ids)
+    seen, path = [], "/notes?limit=2"
+    for _ in range(3):
+        page = notes.ask("ada", path=path)
+        seen.append([note["title"] for note in page.json()["notes"]])
+        if "next" in page.json():
+            assert page.headers["link"] == f'<{page.json()["next"]}>; rel="next"'
+            path = "/notes" + page.json()["next"]
+    assert seen == [["note 0", "note 1"], ["note 2", "note 3"], ["note 4"]] and "link" not in page.headers
+    for limit in ("0", "51", "x", "-1", "1e1"):
+        assert notes.ask("ada", path=f"/notes?limit={limit}").status == 400, limit
+
+
+def test_rest_refuses_what_is_not_right(notes):
+    def refused(status, body, **headers):
+        answer = notes.ask("ada", "POST", body=body, **headers)
+        assert (answer.status, answer.json()["status"]) == (status, status), answer
+        return answer.json()
+
+    assert refused(422, {"title": " ", "text": 1, "colour": "red"})["errors"].keys() == {"title", "text", "colour"}
+    assert "title" in refused(422, {"title": "x" * 201})["errors"]
+    assert refused(422, '{"title": "x", "__proto__": {}, "constructor": 1}', content_type="application/json")
+    refused(400, "{", content_type="application/json")
+    refused(400, "[]", content_type="application/json")
+    refused(400, "null", content_type="application/json")
+    refused(415, "title=x", content_type="application/x-www-form-urlencoded")
+    assert notes.ask("ada", "POST", body={"title": "x", "text": "y" * 70_000}).status == 413
+
+    # The token is the API's to judge.
+    api = notes.address
+    assert ask(api, path="/notes").status == 401
+    assert ask(api, path="/notes", authorization="Bearer x.y.z").status == 401
+    token = notes.token("ada")
+    assert ask(api, path="/notes", authorization=f"Bearer {token[:-8]}AAAAAAAA").status == 401
+    for claims in ({"audience": "others"}, {"lifetime": -3600}):
+        assert notes.ask("ada", claims=claims).status == 401, claims
+    reader = {"scope": "notes:read"}
+    assert notes.ask("ada", claims=reader).status == 200
+    assert notes.ask("ada", "POST", body={"title": "x"}, claims=reader).status == 403
+    assert notes.ask("ada", path="/secrets").status == 404
+    assert notes.ask("ada", "PATCH").status == 404
+
+
+def test_rest_one_of_many_changes_at_once_wins(notes):
+    path = "/" + notes.ask("ada", "POST", body={"title": "0"}).headers["location"]
+    notes.token("ada")
+    with ThreadPoolExecutor(6) as pool:
+        change = lambda i: notes.ask("ada", "PUT", path, {"title": str(i)}, if_match='"1"')  # noqa: E731
+        answers = list(pool.map(change, range(6)))
+    assert sorted(answer.status for answer in answers) == [200] + [412] * 5
+    won = next(answer.json() for answer in answers if answer.status == 200)
+    assert notes.ask("ada", path=path).json() == won
+
+
+# -- legacy
+
+
+@pytest.fixture
+def warehouse(platform, deployed, beside):
+    """The API in front of the old service, made as the README says; and the process of the service."""
+    service, process = beside(sys.executable, EXAMPLES / "legacy" / "service.py", 0)
+    folder, said = deployed("legacy")
+    relay, _ = beside(sys.executable, EXAMPLES / "legacy" / "relay.py", said["FunctionUrlPath"], service, 0)
+    document = elsewhere(
+        (folder / "api.json").read_text(), {8082: service.rpartition(":")[2], 8083: relay.rpartition(":")[2]}
+    )
+    apis = boto3.client(
+        "apigatewayv2", endpoint_url=platform.url, region_name=platform.region,
+        aws_access_key_id=harness.ACCESS_KEY, aws_secret_access_key=harness.SECRET_KEY,
+    )  # fmt: skip
+    api = apis.import_api(Body=document)["ApiId"]
+    apis.create_stage(ApiId=api, StageName="$default", AutoDeploy=True)
+    yield f"{platform.url}/_api/{api}/$default", process
+    apis.delete_api(ApiId=api)
+
+
+def test_legacy_without_code(warehouse):
+    api, _ = warehouse
+    answer = ask(api, path="/xml/stock/A-200", cookie="session=1")
+    assert (answer.status, answer.headers["cache-control"]) == (200, "max-age=5"), answer
+    assert "x-backend" not in answer.headers
+    assert b"Washer &lt;M8&gt;" in answer.body and b"<?xml" in answer.body
+    assert b'code="UNKNOWN-SKU"' in ask(api, path="/xml/stock/%3Cx%3E?SKU=A-200").body
+
+
+def test_legacy_as_json(warehouse):
+    api, service = warehouse
+    bolts = ask(api, path="/stock/A-100")
+    assert (bolts.status, bolts.headers["content-type"]) == (200, "application/json"), bolts
+    bins = [{"city": "Hamburg", "count": 1200}, {"city": "Vienna", "count": 80}]
+    assert bolts.json() == {"sku": "A-100", "description": "Hex bolt M8 x 40", "onHand": 1280, "bins": bins}
+    gloves = ask(api, path="/stock/B-7").json()
+    assert (gloves["description"], gloves["bins"]) == ("Größe L Handschuhe", [])
+
+    taken = ask(api, "POST", "/reservations", {"sku": "A-100", "quantity": 1250})
+    assert (taken.status, taken.json()) == (200, {"sku": "A-100", "quantity": 1250})
+    assert ask(api, path="/stock/A-100").json()["onHand"] == 30
+    assert ask(api, "POST", "/reservations", {"sku": "A-100", "quantity": 31}).status == 409
+
+    assert ask(api, path="/stock/Z-1").status == 404
+    assert ask(api, path="/stock/no").status == 400
+    for body in ("{", [], {"sku": "A-100"}, {"sku": "A-100", "quantity": True}, {"sku": "A-100", "quantity": 0}):
+        assert ask(api, "POST", "/reservations", body).status == 400, body
+    assert ask(api, "PUT", "/reservations", {}).status == 404
+
+    service.kill()
+    service.wait()
+    assert ask(api, path="/stock/A-100").status == 504
