@@ -221,14 +221,12 @@ def test_integrations_are_changed_in_part_and_parameters_one_by_one(client, api)
         ResponseParameters={"404": {}, "500": {"overwrite:statuscode": "409"}},
         CredentialsArn="",
     )
-    # An empty value takes a parameter away.
+    # An empty value takes a parameter away, an empty mapping those of a status.
     assert changed["RequestParameters"] == {
         "append:header.header1": "$context.accountId",
         "overwrite:header.header2": "$stageVariables.environmentId",
     }
-    assert changed["ResponseParameters"] == {
-        "500": {"append:header.header1": "$context.requestId", "overwrite:statuscode": "409"}
-    }
+    assert changed["ResponseParameters"] == {"500": {"overwrite:statuscode": "409"}}
     assert "CredentialsArn" not in changed
     client.delete_integration(ApiId=api, IntegrationId=one)
     for call in (client.get_integration, client.delete_integration, client.update_integration):
@@ -366,10 +364,13 @@ def test_authorizers_by_token_and_by_function(client, api):
         EnableSimpleResponses=True,
         IdentitySource=["$request.header.A", "$request.querystring.b"],
     )
-    assert function["AuthorizerResultTtlInSeconds"] == 300
+    assert "AuthorizerResultTtlInSeconds" not in function
     one = function["AuthorizerId"]
-    changed = client.update_authorizer(ApiId=api, AuthorizerId=one, AuthorizerResultTtlInSeconds=0, Name="other")
-    assert bare(changed) == bare(function) | {"AuthorizerResultTtlInSeconds": 0, "Name": "other"}
+    for seconds in (300, 0):
+        changed = client.update_authorizer(
+            ApiId=api, AuthorizerId=one, AuthorizerResultTtlInSeconds=seconds, Name="other"
+        )
+        assert bare(changed) == bare(function) | {"AuthorizerResultTtlInSeconds": seconds, "Name": "other"}
     assert bare(client.get_authorizer(ApiId=api, AuthorizerId=one)) == bare(changed)
     assert {item["Name"] for item in client.get_authorizers(ApiId=api)["Items"]} == {"token", "other"}
 
@@ -414,6 +415,16 @@ def test_authorizers_by_token_and_by_function(client, api):
                 "IdentitySource": [],
             },
             "payload format version",
+        ),
+        (
+            {
+                "AuthorizerType": "REQUEST",
+                "AuthorizerUri": INVOKED,
+                "AuthorizerPayloadFormatVersion": "2.0",
+                "AuthorizerResultTtlInSeconds": 300,
+                "IdentitySource": [],
+            },
+            "IdentitySource",
         ),
         ({"AuthorizerType": "JWT", "IdentitySource": ["$request.header.A"]}, "JwtConfiguration"),
         ({"AuthorizerType": "JWT", "IdentitySource": ["x"], "JwtConfiguration": JWT}, "identity source"),
@@ -781,8 +792,10 @@ def test_terraform_reads_back_what_it_wrote(client):
         IntegrationMethod="POST",
         IntegrationType="AWS_PROXY",
         IntegrationUri=INVOKED,
+        PassthroughBehavior="WHEN_NO_MATCH",
         PayloadFormatVersion="2.0",
     )
+    assert "PassthroughBehavior" not in integration
     read = client.get_integration(ApiId=api, IntegrationId=integration["IntegrationId"])
     for key in ("ConnectionType", "IntegrationMethod", "IntegrationUri", "PayloadFormatVersion", "TimeoutInMillis"):
         assert read[key] == integration[key]
@@ -808,6 +821,11 @@ def test_terraform_reads_back_what_it_wrote(client):
     # Another apply: settings of a route come and go, variables come and go, CORS goes, a target is cleared.
     client.update_stage(ApiId=api, StageName="$default", RouteSettings={"GET /pets": {"ThrottlingRateLimit": 1.0}})
     client.delete_route_settings(ApiId=api, StageName="$default", RouteKey="GET /pets")
+    log = {"DestinationArn": f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:access", "Format": "$context.requestId"}
+    client.update_stage(ApiId=api, StageName="$default", AccessLogSettings=log)
+    changed = client.update_stage(ApiId=api, StageName="$default", AccessLogSettings={}, DefaultRouteSettings={})
+    assert "AccessLogSettings" not in changed
+    assert changed["DefaultRouteSettings"] == {"DetailedMetricsEnabled": False}
     client.update_stage(ApiId=api, StageName="$default", StageVariables={"a": "1"})
     client.update_stage(ApiId=api, StageName="$default", StageVariables={"a": ""})
     assert client.get_stage(ApiId=api, StageName="$default")["StageVariables"] == {}

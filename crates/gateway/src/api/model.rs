@@ -290,7 +290,8 @@ pub struct Authorizer {
     /// The format of the function's event and answer; only and always with REQUEST.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub authorizer_payload_format_version: Option<PayloadFormat>,
-    /// How long an answer is remembered, in seconds: 0 to 3,600; 0 is not at all. With REQUEST.
+    /// How long an answer is remembered, in seconds: 0 to 3,600; 0, or `None`, is not at all. With REQUEST, and more than 0 only with
+    /// an identity source.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub authorizer_result_ttl_in_seconds: Option<u32>,
     /// Whether the function may answer with `{"isAuthorized": true}` (format 2.0 alone).

@@ -99,6 +99,12 @@ fn request(authorizer: &Authorizer) -> Result<(), ApiError> {
     {
         return Err(bad_request("AuthorizerResultTtlInSeconds must be between 0 and 3600"));
     }
+    let is_cached = authorizer.authorizer_result_ttl_in_seconds.is_some_and(|ttl| ttl > 0);
+    if is_cached && authorizer.identity_source.is_empty() {
+        return Err(bad_request(
+            "IdentitySource is required for an authorizer with AuthorizerResultTtlInSeconds greater than 0",
+        ));
+    }
     if authorizer.enable_simple_responses == Some(true) && version == PayloadFormat::V1 {
         return Err(bad_request(
             "EnableSimpleResponses is only supported with AuthorizerPayloadFormatVersion 2.0",

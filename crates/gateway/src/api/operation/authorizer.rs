@@ -13,9 +13,6 @@ use crate::api::model::{Authorizer, AuthorizerType, JwtConfiguration};
 use crate::api::service::Call;
 use crate::api::store::Held;
 
-/// How long a function's answer is remembered when nothing is said, in seconds.
-const TTL_SECONDS: u32 = 300;
-
 /// What CreateAuthorizer and UpdateAuthorizer take.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -37,7 +34,6 @@ struct Input {
 
 /// An authorizer with a name and nothing more.
 pub(in crate::api) fn new(id: String, name: String, authorizer_type: AuthorizerType) -> Authorizer {
-    let ttl = Some(TTL_SECONDS).filter(|_| authorizer_type == AuthorizerType::Request);
     Authorizer {
         authorizer_id: id,
         name,
@@ -47,7 +43,7 @@ pub(in crate::api) fn new(id: String, name: String, authorizer_type: AuthorizerT
         authorizer_uri: None,
         authorizer_credentials_arn: None,
         authorizer_payload_format_version: None,
-        authorizer_result_ttl_in_seconds: ttl,
+        authorizer_result_ttl_in_seconds: None,
         enable_simple_responses: None,
         identity_validation_expression: None,
     }

@@ -143,10 +143,18 @@ fn refuse_absent(input: &Input) -> Result<(), ApiError> {
     if let Some(Some(_)) = &input.connection_id {
         return Err(not_available("Private integrations (ConnectionId)"));
     }
+    match input.passthrough_behavior.as_deref() {
+        // Means nothing for HTTP APIs, and is not shown: Terraform always sends it.
+        None | Some("" | "WHEN_NO_MATCH" | "NEVER" | "WHEN_NO_TEMPLATES") => {}
+        Some(_) => {
+            return Err(bad_request(
+                "Invalid passthrough behavior specified. Must be one of [WHEN_NO_MATCH, NEVER, WHEN_NO_TEMPLATES]",
+            ));
+        }
+    }
     let is_given = |text: &Option<String>| text.as_deref().is_some_and(|text| !text.is_empty());
     let of_websockets = [
         ("ContentHandlingStrategy", is_given(&input.content_handling_strategy)),
-        ("PassthroughBehavior", is_given(&input.passthrough_behavior)),
         (
             "RequestTemplates",
             input.request_templates.as_ref().is_some_and(|all| !all.is_empty()),
@@ -189,15 +197,15 @@ fn apply(integration: &mut Integration, input: Input) -> Result<(), ApiError> {
     if let Some(changes) = input.request_parameters {
         merge(&mut integration.request_parameters, changes);
     }
-    for (status, changes) in input.response_parameters.unwrap_or_default() {
+    // Of a status all or nothing is given; an empty mapping removes it.
+    for (status, mut changes) in input.response_parameters.unwrap_or_default() {
+        changes.retain(|_, value| !value.is_empty());
         if changes.is_empty() {
             integration.response_parameters.remove(&status);
         } else {
-            let of_status = integration.response_parameters.entry(status).or_default();
-            merge(of_status, changes);
+            integration.response_parameters.insert(status, changes);
         }
     }
-    integration.response_parameters.retain(|_, changes| !changes.is_empty());
     if let Some(tls) = input.tls_config {
         let is_empty = tls.server_name_to_verify.as_deref().is_none_or(str::is_empty);
         integration.tls_config = Some(tls).filter(|_| !is_empty);

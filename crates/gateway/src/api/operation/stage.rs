@@ -89,6 +89,10 @@ fn apply(held: &Held, stage: &mut Stage, input: &mut Input) -> Result<(), ApiErr
     }
     if let Some(settings) = input.default_route_settings.take() {
         stage.default_route_settings = settings;
+        stage
+            .default_route_settings
+            .detailed_metrics_enabled
+            .get_or_insert(false);
     }
     for (key, settings) in input.route_settings.take().unwrap_or_default() {
         if !held.keys.contains_key(&key) {
@@ -100,7 +104,8 @@ fn apply(held: &Held, stage: &mut Stage, input: &mut Input) -> Result<(), ApiErr
         stage.route_settings.insert(key, settings);
     }
     if let Some(log) = input.access_log_settings.take() {
-        stage.access_log_settings = Some(log);
+        // An empty one takes it away.
+        stage.access_log_settings = Some(log).filter(|log| *log != AccessLogSettings::default());
     }
     if let Some(id) = input.client_certificate_id.take() {
         stage.client_certificate_id = Some(id).filter(|id| !id.is_empty());
