@@ -122,7 +122,8 @@ def test_saved_called_shown(platform, dev):
     finally:
         platform.forget(other)
     assert running.next("answer")["payload"] == '"change 4"'
-    by_path = next(part for line in running.shown for part in json.loads(line).get("note", "").split() if "/_url/" in part)
+    notes = " ".join(json.loads(line).get("note", "") for line in running.shown)
+    by_path = next(word for word in notes.split() if "/_url/" in word)
     with urllib.request.urlopen(by_path, timeout=harness.PATIENCE) as answer:
         assert answer.read() == b"change 4"
     assert running.next("answer")["payload"] == '"change 4"'

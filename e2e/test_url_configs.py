@@ -3,6 +3,8 @@
 import json
 import re
 import threading
+import urllib.error
+import urllib.request
 
 import botocore.exceptions
 import pytest
@@ -19,6 +21,16 @@ def error_of(call, **arguments):
         call(**arguments)
     answer = raised.value.response
     return (answer["Error"]["Code"], answer["Error"]["Message"], answer["ResponseMetadata"]["HTTPStatusCode"])
+
+
+def status_of(platform, url):
+    """What a request without a signature gets at a URL, reached by its id."""
+    identifier = url.removeprefix("http://").partition(".")[0]
+    try:
+        with urllib.request.urlopen(f"{platform.url}/_url/{identifier}/", timeout=harness.PATIENCE) as answer:
+            return answer.status
+    except urllib.error.HTTPError as refused:
+        return refused.code
 
 
 def url_pattern(platform):
@@ -128,13 +140,14 @@ def test_the_address_is_that_which_clients_are_told(own_server):
 
 
 def test_what_was_acknowledged_survives_kills(own_server):
-    """URLs are made and deleted while the platform is killed: those that were acknowledged are there, others are whole."""
+    """URLs are made and deleted while the platform is killed: those acknowledged are there, others are whole or not."""
     server = own_server()
     name = server.create(ECHO)
     server.lambda_.publish_version(FunctionName=name)
     aliases = [f"a{n}" for n in range(40)]
     for alias in aliases:
         server.lambda_.create_alias(FunctionName=name, Name=alias, FunctionVersion="1")
+        server.lambda_.add_permission(FunctionName=name, Qualifier=alias, StatementId="public", **PUBLIC)
     made, deleted = {}, set()
 
     def is_for_a_moment(alias):
@@ -164,9 +177,20 @@ def test_what_was_acknowledged_survives_kills(own_server):
             assert alias not in found
         elif not is_for_a_moment(alias):
             assert found.get(alias) == url
+    for alias, url in made.items():
+        assert status_of(server, url) == (200 if alias in found else 403), alias
     # What may have been lost half-way can be made and deleted as ever.
     for alias in aliases:
         if alias not in found:
             server.lambda_.create_function_url_config(FunctionName=name, Qualifier=alias, AuthType="NONE")
     listed = server.lambda_.list_function_url_configs(FunctionName=name)["FunctionUrlConfigs"]
     assert len({c["FunctionUrl"] for c in listed}) == len(aliases)
+    # What is done takes effect at once.
+    url = next(c["FunctionUrl"] for c in listed if c["FunctionArn"].endswith(":a1"))
+    assert status_of(server, url) == 200
+    server.lambda_.remove_permission(FunctionName=name, Qualifier="a1", StatementId="public")
+    assert status_of(server, url) == 403
+    server.lambda_.add_permission(FunctionName=name, Qualifier="a1", StatementId="public", **PUBLIC)
+    assert status_of(server, url) == 200
+    server.lambda_.delete_alias(FunctionName=name, Name="a1")
+    assert status_of(server, url) == 403
