@@ -333,6 +333,39 @@ async fn the_context_is_complete() {
     );
 }
 
+/// It is behind the variables, and among them where other processes may look.
+#[tokio::test]
+async fn each_event_has_its_trace_wherever_it_is_looked_for() {
+    let rig = app("const { env } = process;
+        exports.handler = async (event) => {
+            if (event === 'set') env._X_AMZN_TRACE_ID = 'own';
+            const seen = [env._X_AMZN_TRACE_ID, process.env._X_AMZN_TRACE_ID];
+            if (event !== 'child') return seen;
+            const { execFileSync } = require('child_process');
+            const run = (options) => execFileSync('/bin/sh', ['-c', 'echo -n $_X_AMZN_TRACE_ID'], options).toString();
+            return [...seen, run({}), run({ env: { ...env, _X_AMZN_TRACE_ID: env._X_AMZN_TRACE_ID } })];
+        };");
+    let mut environment = rig.launch().await;
+    for (event, trace, seen) in [
+        ("0", Some("Root=1"), vec!["Root=1"; 2]),
+        ("0", Some("Root=2;Parent=0"), vec!["Root=2;Parent=0"; 2]),
+        ("0", Some("a\"b"), vec!["a\"b"; 2]),
+        ("0", Some("c\\"), vec!["c\\"; 2]),
+        ("\"set\"", Some("Root=3"), vec!["own"; 2]),
+        ("0", Some("Root=4"), vec!["Root=4"; 2]),
+        ("\"child\"", Some("Root=5"), vec!["Root=5"; 4]),
+        ("\"child\"", Some("Root=6"), vec!["Root=6"; 4]),
+    ] {
+        let mut invocation = rig.invocation(event);
+        invocation.trace_id = trace.map(str::to_owned);
+        let (kept, execution) = environment.invoke(invocation).await;
+        assert_eq!(answer(&execution), json!(seen), "{event} {trace:?}");
+        environment = kept.unwrap();
+    }
+    let (_, execution) = environment.invoke(rig.invocation("0")).await;
+    assert_eq!(answer(&execution), json!([null, null]));
+}
+
 const STREAMED: &str = "exports.handler = awslambda.streamifyResponse(async (event, stream, context) => {
     stream.setContentType('text/plain');
     for (let i = 0; i < event; i++) { stream.write(`part ${i};`); await new Promise((done) => setTimeout(done, 1)); }

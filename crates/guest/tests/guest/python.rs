@@ -10,6 +10,24 @@ use serde_json::{Value, json};
 use crate::support::{Rig, answer, failure, python, stream};
 
 #[tokio::test]
+async fn each_event_has_its_trace() {
+    let rig = Rig::python(
+        "app.handler",
+        "import os\ndef handler(event, context):\n    return os.environ.get('_X_AMZN_TRACE_ID'), context.invoked_function_arn\n",
+    );
+    let mut environment = rig.launch().await;
+    for trace in ["Root=1", "Root=2;Parent=0", "a\"b", "c\\", "", "Root=3"] {
+        let mut invocation = rig.invocation("0");
+        let arn = invocation.invoked_arn.clone();
+        invocation.trace_id = (!trace.is_empty()).then(|| trace.to_owned());
+        let (kept, execution) = environment.invoke(invocation).await;
+        let want = if trace.is_empty() { Value::Null } else { json!(trace) };
+        assert_eq!(answer(&execution), json!([want, arn]), "{trace}");
+        environment = kept.unwrap();
+    }
+}
+
+#[tokio::test]
 async fn an_event_goes_there_and_back_and_again() {
     let rig = Rig::python(
         "app.handler",
