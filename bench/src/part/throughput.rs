@@ -17,7 +17,7 @@ use crate::report::{Bar, Grid, Report};
 use crate::stats::median;
 
 /// A whole CPU each: what is measured is the way to them.
-const MEMORY_MB: u32 = 256;
+const MEMORY_MB: u32 = 1769;
 /// What the platform has to reach of the skeleton.
 const FACTOR: f64 = 0.8;
 /// Until all environments are there.
