@@ -663,7 +663,7 @@ def test_custom_domain_names(platform, control, functions, api):
         assert control.get_apis()["Items"]
     finally:
         control.delete_domain_name(DomainName=name)
-    # Nobody's host is the platform's own: it is asked for a signature.
+    # A host that is nobody's is asked what AWS's APIs are asked: for a signature.
     assert a.send("GET", "/x", host=name).status == 403
 
 

@@ -17,6 +17,7 @@ fn targets() -> impl Iterator<Item = Target> {
         ephyra_wire::fuzz::TARGETS,
         ephyra_guest::fuzz::TARGETS,
         ephyra_gateway::fuzz::TARGETS,
+        ephyra_gateway::api::live::fuzz::TARGETS,
     ]
     .concat()
     .into_iter()

@@ -67,7 +67,7 @@ pub fn preflight(cors: &Cors, request: &HeaderMap) -> HeaderMap {
     answer
 }
 
-/// Whether an origin is among those that are named. A host may begin with `*.`.
+/// Whether an origin is among those that are named. A host may begin with `*.`, or be `*` alone.
 fn allows(cors: &Cors, origin: &HeaderValue) -> bool {
     let Ok(origin) = origin.to_str() else {
         return false;
@@ -81,7 +81,12 @@ fn allows(cors: &Cors, origin: &HeaderValue) -> bool {
             host.and_then(|host| host.split_at_checked(host.len().checked_sub(domain.len())?))
                 .is_some_and(|(label, end)| end.eq_ignore_ascii_case(domain) && label.len() > 1 && label.ends_with('.'))
         }
-        None => origin.eq_ignore_ascii_case(allowed),
+        None => match allowed.strip_suffix("://*") {
+            Some(scheme) => origin
+                .split_once("://")
+                .is_some_and(|(of, _)| of.eq_ignore_ascii_case(scheme)),
+            None => origin.eq_ignore_ascii_case(allowed),
+        },
     })
 }
 
@@ -176,6 +181,22 @@ mod tests {
         let mut answer = HeaderMap::new();
         apply(&cors, &from("https://x.example"), &mut answer);
         assert_eq!(answer[ACCESS_CONTROL_ALLOW_ORIGIN], "https://x.example");
+    }
+
+    #[test]
+    fn an_origin_may_be_any_of_a_scheme() {
+        let cors = cors(&["https://*"]);
+        for (origin, is_allowed) in [
+            ("https://a.example:1", true),
+            ("http://a.example", false),
+            ("https", false),
+        ] {
+            assert_eq!(
+                allows(&cors, &HeaderValue::try_from(origin).unwrap()),
+                is_allowed,
+                "{origin}"
+            );
+        }
     }
 
     #[test]

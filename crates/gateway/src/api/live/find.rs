@@ -39,7 +39,7 @@ pub struct Finder {
     client: Client,
     apis: Cache<String, Option<Arc<CompiledApi>>>,
     domains: Cache<String, Option<Arc<LiveDomain>>>,
-    /// All custom domain names; may have some that are gone.
+    /// All custom domain names.
     names: RwLock<HashSet<String>>,
     issuers: Cache<String, Arc<Issuer>>,
     /// One of these is held while an API is compiled, so that it is compiled once.
@@ -76,6 +76,10 @@ impl Finder {
                 // A name with a star is many hosts.
                 self.domains.clear();
             }
+            Changed::NoDomain(name) => {
+                self.names.write().remove(name);
+                self.domains.clear();
+            }
         }
     }
 
@@ -84,8 +88,8 @@ impl Finder {
         self.names.write().insert(name.to_owned());
     }
 
-    /// Whether a host, in lower case and without a port, may be a custom domain name. Reads nothing.
-    pub fn may_be_domain(&self, host: &str) -> bool {
+    /// Whether a host, in lower case and without a port, is a custom domain name. Reads nothing.
+    pub fn is_domain(&self, host: &str) -> bool {
         let names = self.names.read();
         if names.is_empty() {
             return false;
@@ -157,9 +161,6 @@ impl Finder {
         let bytes = 1024 + found.as_ref().map_or(0, |domain| domain.mappings.len() * 512);
         let _nothing_changes = self.keeping.lock();
         if self.store.changes() == changes {
-            if found.is_none() {
-                self.names.write().remove(host);
-            }
             self.domains
                 .insert(host.to_owned(), found.clone(), bytes.min(DOMAIN_BYTES / 8));
         }

@@ -13,6 +13,8 @@ pub mod event;
 pub mod expression;
 pub mod fetch;
 pub mod find;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 pub mod guard;
 pub mod integrate;
 pub mod jwt;

@@ -275,7 +275,7 @@ impl DataPlane {
 
 impl gateway::Apis for DataPlane {
     fn is_domain(&self, host: &str) -> bool {
-        self.finder.may_be_domain(host)
+        self.finder.is_domain(host)
     }
 
     fn body_limit(&self) -> usize {

@@ -70,7 +70,7 @@ impl DomainTurn<'_> {
     /// Deletes the name with its mappings.
     pub(crate) async fn delete(self) -> Result<(), StoreError> {
         self.store.delete(&key::domain(&self.name)).await?;
-        self.store.notify(Changed::Domain(&self.name));
+        self.store.notify(Changed::NoDomain(&self.name));
         Ok(())
     }
 }

@@ -60,6 +60,8 @@ pub enum Changed<'a> {
     Api(&'a str),
     /// A custom domain name or its mappings; by the name as it is kept (`*.example.com`).
     Domain(&'a str),
+    /// A custom domain name was deleted; by the name as it was kept.
+    NoDomain(&'a str),
 }
 
 /// Is told of every change, once it is durable and before it is acknowledged. Must return at once.
