@@ -16,6 +16,10 @@ use crate::api::live::throttle::Bucket;
 
 /// How old keys may be before they are fetched again.
 pub const FRESH: Duration = Duration::from_secs(3_600);
+/// How old keys may be before the next token waits for new ones; until then they are fetched beside it.
+pub const WAITED: Duration = Duration::from_secs(2 * 3_600);
+/// For how long nobody who could do without waits for an issuer that has failed.
+const PAUSE: Duration = Duration::from_secs(600);
 /// How old keys may be while they cannot be fetched.
 pub const STALE: Duration = Duration::from_secs(24 * 3_600);
 /// How often a second keys are fetched at most, whoever asks: one in 30 seconds.
@@ -31,7 +35,11 @@ pub struct Issuer {
     fetch: Arc<dyn Fetch>,
     fetches: Bucket,
     /// One fetch at a time: the others wait for it.
-    fetching: tokio::sync::Mutex<()>,
+    fetching: Arc<tokio::sync::Mutex<()>>,
+    /// How many fetches there were.
+    attempts: AtomicU64,
+    /// When the last fetch failed, if it did.
+    failed: RwLock<Option<Instant>>,
     known: RwLock<Option<Known>>,
     /// Grows when keys have changed, so that what was verified by keys that are gone is not believed any longer.
     generation: AtomicU64,
@@ -83,7 +91,9 @@ impl Issuer {
             url,
             fetch,
             fetches: Bucket::new(FETCHES_A_SECOND, FETCHES_AT_ONCE, now),
-            fetching: tokio::sync::Mutex::new(()),
+            fetching: Arc::default(),
+            attempts: AtomicU64::new(0),
+            failed: RwLock::new(None),
             known: RwLock::new(None),
             generation: AtomicU64::new(0),
         }
@@ -97,32 +107,54 @@ impl Issuer {
     }
 
     /// Whether a token is signed by this issuer. Says by which generation of its keys.
-    pub async fn verify(&self, token: &Token<'_>, now: Instant) -> Result<u64, Refusal> {
-        let is_wanted = |known: &Option<Known>| {
-            let known = known.as_ref()?;
-            let is_usable = age(known, now) < FRESH && known.keys.has(token.key_id.as_deref());
-            is_usable.then(|| Arc::clone(&known.keys))
+    ///
+    /// Who brings a key that is known waits for no fetch, unless what is known is old and might be had anew.
+    pub async fn verify(self: &Arc<Self>, token: &Token<'_>, now: Instant) -> Result<u64, Refusal> {
+        let attempts = self.attempts.load(Ordering::Acquire);
+        let mut known = self.usable(now);
+        let has_key = |known: &Option<Known>| {
+            known
+                .as_ref()
+                .is_some_and(|known| known.keys.has(token.key_id.as_deref()))
         };
-        let mut keys = is_wanted(&self.known.read());
-        if keys.is_none() {
-            let _one_at_a_time = self.fetching.lock().await;
-            // Who was before may have fetched what is missing.
-            keys = is_wanted(&self.known.read());
-            if keys.is_none() && self.fetches.take(now) {
-                self.refresh(now).await;
-            }
+        let oldness = known.as_ref().map_or(Duration::MAX, |known| age(known, now));
+        if !has_key(&known) || (oldness >= WAITED && !self.has_failed_lately(now)) {
+            self.refresh(attempts, now).await;
+            known = self.usable(now);
+        } else if oldness >= FRESH
+            && let Ok(guard) = Arc::clone(&self.fetching).try_lock_owned()
+        {
+            let issuer = Arc::clone(self);
+            tokio::spawn(async move { issuer.refresh_alone(now, guard).await });
         }
         let generation = self.generation.load(Ordering::Acquire);
-        let keys = keys.or_else(|| {
-            let known = self.known.read();
-            let known = known.as_ref().filter(|known| age(known, now) < STALE);
-            known.map(|known| Arc::clone(&known.keys))
-        });
-        keys.ok_or(Refusal::Discovery)?.verify(token)?;
+        known.ok_or(Refusal::Discovery)?.keys.verify(token)?;
         Ok(generation)
     }
 
-    async fn refresh(&self, now: Instant) {
+    /// What is known, unless it is too old to be believed at all.
+    fn usable(&self, now: Instant) -> Option<Known> {
+        let known = self.known.read();
+        known.clone().filter(|known| age(known, now) < STALE)
+    }
+
+    fn has_failed_lately(&self, now: Instant) -> bool {
+        let failed = *self.failed.read();
+        failed.is_some_and(|failed| now.saturating_duration_since(failed) < PAUSE)
+    }
+
+    /// Fetches the keys, unless somebody has since `attempts` were counted.
+    async fn refresh(&self, attempts: u64, now: Instant) {
+        let guard = Arc::clone(&self.fetching).lock_owned().await;
+        if self.attempts.load(Ordering::Acquire) == attempts {
+            self.refresh_alone(now, guard).await;
+        }
+    }
+
+    async fn refresh_alone(&self, now: Instant, _one_at_a_time: tokio::sync::OwnedMutexGuard<()>) {
+        if !self.fetches.take(now) {
+            return;
+        }
         match self.fetch_keys().await {
             Ok((document, keys)) => {
                 let mut known = self.known.write();
@@ -134,8 +166,10 @@ impl Issuer {
                     document,
                     fetched: now,
                 });
+                *self.failed.write() = None;
             }
             Err(error) => {
+                *self.failed.write() = Some(now);
                 let error: &dyn std::error::Error = &error;
                 tracing::warn!(
                     issuer = self.url,
@@ -144,6 +178,7 @@ impl Issuer {
                 );
             }
         }
+        self.attempts.fetch_add(1, Ordering::AcqRel);
     }
 
     async fn fetch_keys(&self) -> Result<(Arc<[u8]>, KeySet), IssuerError> {

@@ -266,6 +266,33 @@ async fn an_outage_of_the_issuer_is_survived_for_a_day() {
 }
 
 #[tokio::test]
+async fn old_keys_are_fetched_anew_beside_the_token_or_before_it() {
+    let (signer, next) = (Signer::ed(), Signer::ed());
+    let house = House::new(json!([signer.jwk("1")]));
+    let token = signer.sign("EdDSA", "1", &claims());
+    house.at(0, &token).await.expect("a good token");
+    *house.server.keys.lock() = Some(json!([next.jwk("2")]));
+    // An hour: the token goes on, and the keys come meanwhile.
+    house.at(3_700, &token).await.expect("a good token");
+    let fetched = async {
+        while house.fetches() < 2 {
+            tokio::task::yield_now().await;
+        }
+    };
+    let wait = Duration::from_secs(10);
+    tokio::time::timeout(wait, fetched)
+        .await
+        .expect("the keys were not fetched");
+    while house.at(3_701, &token).await.is_ok() {
+        tokio::task::yield_now().await;
+    }
+    // Two hours more: whoever comes waits for them.
+    *house.server.keys.lock() = Some(json!([signer.jwk("1")]));
+    let other = next.sign("EdDSA", "2", &claims());
+    assert_eq!(house.at(3_701 + 7_300, &other).await.err(), Some(Refusal::Key));
+}
+
+#[tokio::test]
 async fn a_token_that_was_remembered_expires() {
     let signer = Signer::ed();
     let house = House::new(json!([signer.jwk("1")]));
