@@ -1,5 +1,6 @@
 """The applications in examples/, deployed and used as their READMEs say."""
 
+import base64
 import contextlib
 import hashlib
 import hmac
@@ -429,7 +430,7 @@ def test_rest_one_of_many_changes_at_once_wins(notes):
 
 @pytest.fixture
 def warehouse(platform, deployed, beside):
-    """The API in front of the old service, made as the README says; and the process of the service."""
+    """The API in front of the old service, made as the README says; the process of the service; the function's URL."""
     service, process = beside(sys.executable, EXAMPLES / "legacy" / "service.py", 0)
     folder, said = deployed("legacy")
     relay, _ = beside(sys.executable, EXAMPLES / "legacy" / "relay.py", said["FunctionUrlPath"], service, 0)
@@ -442,12 +443,12 @@ def warehouse(platform, deployed, beside):
     )  # fmt: skip
     api = apis.import_api(Body=document)["ApiId"]
     apis.create_stage(ApiId=api, StageName="$default", AutoDeploy=True)
-    yield f"{platform.url}/_api/{api}", process
+    yield f"{platform.url}/_api/{api}", process, said["FunctionUrlPath"]
     apis.delete_api(ApiId=api)
 
 
 def test_legacy_without_code(warehouse):
-    api, _ = warehouse
+    api, *_ = warehouse
     answer = ask(api, path="/xml/stock/A-200", cookie="session=1")
     assert (answer.status, answer.headers["cache-control"]) == (200, "max-age=5"), answer
     assert not {"x-backend", "server"} & answer.headers.keys()
@@ -456,7 +457,7 @@ def test_legacy_without_code(warehouse):
 
 
 def test_legacy_as_json(warehouse):
-    api, service = warehouse
+    api, service, _ = warehouse
     bolts = ask(api, path="/stock/A-100")
     assert (bolts.status, bolts.headers["content-type"]) == (200, "application/json"), bolts
     bins = [{"city": "Hamburg", "count": 1200}, {"city": "Vienna", "count": 80}]
@@ -478,3 +479,33 @@ def test_legacy_as_json(warehouse):
     service.kill()
     service.wait()
     assert ask(api, path="/stock/A-100").status == 504
+
+
+def test_legacy_reads_xml_of_strangers(warehouse):
+    *_, function = warehouse
+    body = '<StockRecord xmlns="urn:warehouse:2004"><Sku>A-1</Sku>{}<OnHand>{}</OnHand></StockRecord>'
+    space = 'xmlns:s="http://schemas.xmlsoap.org/soap/envelope/"'
+    envelope = f"<s:Envelope {space}><s:Body>{body}</s:Body></s:Envelope>"
+
+    def understood(xml):
+        reply = {"operation": "GetStock", "status": 200, "xml": base64.b64encode(xml).decode()}
+        answer = ask(function, "POST", "", {"reply": reply})
+        assert answer.status == 200, answer
+        return answer.json()["answer"]
+
+    # In the letters that its first line names, as old services have it.
+    named = "<Description>Größe</Description>"
+    old = f'<?xml version="1.0" encoding="ISO-8859-1"?>{envelope.format(named, 3)}'.encode("latin-1")
+    record = {"sku": "A-1", "description": "Größe", "onHand": 3, "bins": []}
+    assert understood(old) == {"status": 200, "body": record}
+    bomb = '<!DOCTYPE s [<!ENTITY a "ha"><!ENTITY b "&a;&a;&a;&a;">]>' + envelope.format(
+        "<Description>&b;</Description>", 1
+    )
+    file = '<!DOCTYPE s [<!ENTITY a SYSTEM "file:///etc/passwd">]>' + envelope.format(
+        "<Description>&a;</Description>", 1
+    )
+    deep = "<a>" * 10_000 + "</a>" * 10_000
+    letters = [f'<?xml version="1.0" encoding="{name}"?>{envelope.format(named, 3)}' for name in ("Big5", "no-such")]
+    for hostile in (bomb, file, deep, envelope.format(named, "many"), envelope.format("", 1), "<a", "", "\0", *letters):
+        answer = understood(hostile.encode())
+        assert answer["status"] == 502 and "passwd" not in str(answer), hostile[:80]

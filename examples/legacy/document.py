@@ -40,7 +40,8 @@ def parse(text):
     try:
         parser.Parse(text, True)
         return builder.close()
-    except expat.ExpatError as error:
+    except (expat.ExpatError, LookupError, ValueError) as error:
+        # The latter for letters that Python does not know, or knows and expat cannot read.
         raise Unreadable(str(error)) from None
 
 
