@@ -164,12 +164,6 @@ impl ApiStore {
         Ok(found.map(|record| Arc::new(record.into_live())))
     }
 
-    /// All custom domain names, as they are kept (`*.example.com`): for the start. Hooks tell of those that come later.
-    pub async fn domain_names(&self) -> Result<Vec<String>, StoreError> {
-        let records: Vec<DomainRecord> = self.read_all(key::DOMAINS).await?;
-        Ok(records.into_iter().map(|record| record.domain.domain_name).collect())
-    }
-
     /// Tells of a change.
     pub(crate) fn notify(&self, changed: Changed<'_>) {
         self.changes.fetch_add(1, Ordering::AcqRel);
