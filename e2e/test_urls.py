@@ -7,6 +7,7 @@ import re
 import socket
 import subprocess
 import threading
+import time
 
 import pytest
 from botocore.auth import SigV4Auth, SigV4QueryAuth
@@ -514,8 +515,6 @@ def test_the_first_part_arrives_while_the_function_waits(stream):
     connection.request("GET", "/?do=pause", headers={"Host": stream.host})
     answer = connection.getresponse()
     assert answer.readline() == b"first\n"
-    import time
-
     received = time.time() * 1000
     # Both clocks are this machine's.
     assert received < int(answer.readline())
