@@ -124,6 +124,16 @@ print(next(pathlib.Path(p["manifest_path"]).parent / "wit/deps" for p in package
     printf '%s\n' "$stamp" >"$folder/stamp"
 }
 
+# go_program FOLDER NAME PACKAGE@VERSION: a program written in Go, in FOLDER; says where. Nothing where Go is not there.
+go_program() {
+    local folder=$1 name=$2 package=$3
+    if [ ! -x "$folder/$name" ]; then
+        command -v go >/dev/null 2>&1 || return 0
+        GOBIN=$folder go install "$package" >&2
+    fi
+    printf '%s\n' "$folder/$name"
+}
+
 # Debian's own Python where it is there: what people have, and readable by all.
 SYSTEM_PYTHON=/usr/bin/python3
 

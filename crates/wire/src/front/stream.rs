@@ -14,6 +14,8 @@ use super::framing::Framing;
 
 /// What stands for a malformed line: hyper refuses it wherever it comes.
 const POISON: u8 = 0;
+/// Reads of what nobody wants, before the end.
+const DISCARDED: usize = 16;
 
 /// Bytes in both directions.
 pub(super) enum Stream {
@@ -59,6 +61,19 @@ impl Watched {
         }
     }
 
+    /// Reads and forgets what has come already: a connection that is closed with bytes that nobody has read is reset, and
+    /// the client may never see what was last said to it.
+    fn discard(&mut self, context: &mut Context<'_>) {
+        let mut scratch = [0; 4096];
+        for _ in 0..DISCARDED {
+            let mut buf = ReadBuf::new(&mut scratch);
+            match self.stream.pinned().poll_read(context, &mut buf) {
+                Poll::Ready(Ok(())) if !buf.filled().is_empty() => {}
+                _ => return,
+            }
+        }
+    }
+
     fn understood(&self) -> io::Result<()> {
         let error = || io::Error::new(io::ErrorKind::InvalidData, "what came is not HTTP");
         let is_understood = !self.is_foreign && (self.is_malformed || !self.framing.is_beginning());
@@ -86,6 +101,7 @@ impl AsyncRead for Watched {
                 this.is_malformed = true;
                 this.is_foreign = malformed.is_foreign;
                 if malformed.is_foreign {
+                    this.discard(context);
                     return Poll::Ready(this.understood());
                 }
                 let good = before + malformed.before;
@@ -99,7 +115,10 @@ impl AsyncRead for Watched {
 
 impl AsyncWrite for Watched {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.understood()?;
+        if let Err(error) = self.understood() {
+            self.discard(context);
+            return Poll::Ready(Err(error));
+        }
         let result = self.stream.pinned().poll_write(context, bytes);
         self.activity.has_written(&result);
         result
@@ -110,7 +129,10 @@ impl AsyncWrite for Watched {
         context: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.understood()?;
+        if let Err(error) = self.understood() {
+            self.discard(context);
+            return Poll::Ready(Err(error));
+        }
         let result = self.stream.pinned().poll_write_vectored(context, bufs);
         self.activity.has_written(&result);
         result
@@ -131,6 +153,9 @@ impl AsyncWrite for Watched {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.is_malformed {
+            self.discard(context);
+        }
         self.stream.pinned().poll_shutdown(context)
     }
 }
