@@ -6,6 +6,8 @@ import http.server
 import json
 import pathlib
 import re
+import ssl
+import subprocess
 import threading
 import time
 
@@ -593,7 +595,7 @@ def test_another_server_behind_an_api(platform, api, backend):
     a.stage("dev", StageVariables={"name": "blue"})
 
     sent = {"X-Who": "root", "X-Drop": "1", "X-Keep": "1", "X-Forwarded-For": "6.6.6.6", "Forwarded": "for=6.6.6.6",
-            "X-Real-Ip": "6.6.6.6", "Connection": "x-secret", "X-Secret": "1", "TE": "trailers"}  # fmt: skip
+            "X-Real-Ip": "6.6.6.6", "Connection": "x-secret, x-who", "X-Secret": "1", "TE": "trailers"}  # fmt: skip
     answers = [a.send("PATCH", "/dev/p/a/b%20c?q=1", body="body", headers=sent) for _ in range(3)]
     for answer in answers:
         assert answer.status == 200, answer
@@ -682,3 +684,49 @@ def test_bodies_of_bytes(functions, api):
     a.stage()
     event = a.event("POST", "/x", body=bytes(range(256)), headers={"Content-Type": "application/octet-stream"})
     assert event["isBase64Encoded"] and base64.b64decode(event["body"]) == bytes(range(256))
+
+
+# -- TLS
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory):
+    """An authority of our own, and a certificate of it for `localhost`: the files (authority, certificate and key)."""
+    folder = tmp_path_factory.mktemp("authority")
+
+    def openssl(*arguments):
+        subprocess.run(["openssl", *map(str, arguments)], check=True, capture_output=True, cwd=folder)
+
+    openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", "ca.key",
+            "-out", "ca.pem", "-subj", "/CN=e2e", "-days", "2")  # fmt: skip
+    openssl("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", "own.key",
+            "-out", "own.csr", "-subj", "/CN=localhost")  # fmt: skip
+    (folder / "names").write_text("subjectAltName=DNS:localhost\nextendedKeyUsage=serverAuth\nbasicConstraints=CA:FALSE\n")
+    openssl("x509", "-req", "-in", "own.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", "2",
+            "-extfile", "names", "-out", "own.pem")  # fmt: skip
+    (folder / "both.pem").write_text((folder / "own.pem").read_text() + (folder / "own.key").read_text())
+    return folder / "ca.pem", folder / "both.pem"
+
+
+def test_servers_and_issuers_over_tls_are_believed_by_their_authority(own_server, authority, backend, issuer):
+    ca, both = authority
+    for server in (backend, issuer.server):
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(both)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+    url = f"https://localhost:{backend.server_port}"
+    issuer.url = f"https://localhost:{issuer.server.server_port}"
+    trusting, other = own_server("--trust", ca), own_server()
+    for platform, status in [(trusting, 200), (other, 503)]:
+        control = boto3.client("apigatewayv2", endpoint_url=platform.url, region_name=harness.REGION,
+                               aws_access_key_id=harness.ACCESS_KEY, aws_secret_access_key=harness.SECRET_KEY)  # fmt: skip
+        a = Api(platform, control)
+        a.route("GET /open", a.server(url))
+        a.route("GET /wrong", a.server(url.replace("localhost", "127.0.0.1")))
+        a.route("GET /closed", a.server(url), **a.jwt(issuer.url))
+        a.stage()
+        assert a.send("GET", "/open").status == status
+        # The certificate is for another name.
+        is_refused(a.send("GET", "/wrong"), 503, "Service Unavailable")
+        token = {"Authorization": issuer.token()}
+        assert a.send("GET", "/closed", headers=token).status == (200 if status == 200 else 401)

@@ -61,7 +61,12 @@ pub struct Errand<'a> {
 impl Errand<'_> {
     /// Takes a request to its back end, and brings back the answer with the back end's own status.
     pub async fn run(&self, back: &BackEnd, sources: &Sources<'_>) -> Result<(Answer, u16), NoAnswer> {
-        let request = sources.record.request;
+        let mut request = sources.record.request;
+        let kept;
+        if matches!(back.kind, Kind::Server(_)) {
+            kept = proxy::end_to_end(request.headers);
+            request.headers = &kept;
+        }
         let outgoing = if back.requests.is_empty() {
             None
         } else {

@@ -162,11 +162,12 @@ impl Target {
 
 /// What of the client's headers goes on, and what is said of the client.
 fn headers(request: &HttpRequest<'_>, onward: &Onward<'_>) -> HeaderMap {
-    let mut headers = end_to_end(&onward.outgoing.headers);
+    let mut headers = onward.outgoing.headers.clone();
     let is_ours = |name: &HeaderName| {
         [HOST, CONTENT_LENGTH, EXPECT, FORWARDED].contains(name)
             || name.as_str().starts_with("x-forwarded-")
             || matches!(name.as_str(), "x-amzn-trace-id" | "via" | "x-real-ip")
+            || is_hop_by_hop(name)
             || (onward.is_signed && (*name == AUTHORIZATION || name.as_str().starts_with("x-amz-")))
     };
     let ours: Vec<HeaderName> = headers.keys().filter(|name| is_ours(name)).cloned().collect();
@@ -174,7 +175,7 @@ fn headers(request: &HttpRequest<'_>, onward: &Onward<'_>) -> HeaderMap {
         headers.remove(name);
     }
     let ip = request.peer.address.ip().to_canonical();
-    let (host, scheme) = (request.authority, request.scheme());
+    let (host, scheme) = (told_host(request.authority), request.scheme());
     // RFC 7239, 6: addresses of version 6 stand in brackets and quotes.
     let node = if ip.is_ipv6() {
         format!("\"[{ip}]\"")
@@ -199,8 +200,15 @@ fn headers(request: &HttpRequest<'_>, onward: &Onward<'_>) -> HeaderMap {
     headers
 }
 
-/// Headers without those of the connection: the known ones, and those that `connection` names (RFC 9110, 7.6.1).
-fn end_to_end(headers: &HeaderMap) -> HeaderMap {
+/// A host as it can be passed on: one that has other characters than hosts have is not told, as it could say more than a host.
+fn told_host(host: &str) -> &str {
+    let is_host = |byte: u8| byte.is_ascii_alphanumeric() || b".-_:[]".contains(&byte);
+    if host.bytes().all(is_host) { host } else { "" }
+}
+
+/// Headers without those of the connection: the known ones, and those that `connection` names (RFC 9110, 7.6.1). Of a request this is
+/// done before its mapping: otherwise a client could name a header that the mapping sets.
+pub fn end_to_end(headers: &HeaderMap) -> HeaderMap {
     let mut kept = headers.clone();
     let named = headers
         .get_all(CONNECTION)
@@ -340,13 +348,14 @@ mod tests {
             sent.append(HeaderName::from_static(name), HeaderValue::from_static(value));
         }
         let (body, none) = (Bytes::from_static(b"x"), HeaderMap::new());
-        let request = HttpRequest {
+        let sent = end_to_end(&sent);
+        let asked = |authority: &'static str| HttpRequest {
             method: &Method::GET,
             path: "/",
             query: "",
             version: Version::HTTP_11,
             headers: &none,
-            authority: "a.example:4566",
+            authority,
             body: &body,
             peer: Peer {
                 address: "[::1]:9".parse().expect("an address"),
@@ -363,7 +372,11 @@ mod tests {
             ..onward(&out, &[])
         };
         let target = Target::new("http://h/", Some("POST")).expect("a target");
-        let request = target.request(&request, &onward).expect("a request");
+        let odd = target
+            .request(&asked("a\";for=1.2.3.4;b=\""), &onward)
+            .expect("a request");
+        assert_eq!(odd.headers()["forwarded"], "for=\"[::1]\";host=\"\";proto=https");
+        let request = target.request(&asked("a.example:4566"), &onward).expect("a request");
         let mut found: Vec<_> = request
             .headers()
             .iter()

@@ -190,14 +190,17 @@ fn proxy(url: &str) -> Value {
 async fn another_server_is_asked_over_connections_that_stay() {
     let (address, connections) = server().await;
     let mut integration = proxy(&format!("http://{address}/${{stageVariables.base}}/{{rest}}?k=v"));
-    integration["requestParameters"] = json!({"append:querystring.id": "$context.apiId", "remove:header.x-drop": "''"});
+    integration["requestParameters"] = json!({"append:querystring.id": "$context.apiId", "remove:header.x-drop": "''",
+        "overwrite:header.x-who": "$context.stage"});
     integration["responseParameters"] = json!({"200": {"remove:header.x-back": "''", "append:header.x-new": "1"}});
     let house = House::new(&content(integration, &["ANY /p/{rest+}"]), &stage(), vec![]).await;
     for _ in 0..5 {
         let headers = [
             ("x-drop", "1"),
             ("x-forwarded-for", "6.6.6.6"),
-            ("connection", "close"),
+            ("connection", "close, x-who, x-named"),
+            ("x-named", "1"),
+            ("x-who", "root"),
             ("x-kept", "1"),
         ];
         let seen = house.send("PATCH", "/p/a/b%20c?q=1", &headers, "body").await;
@@ -226,7 +229,12 @@ async fn another_server_is_asked_over_connections_that_stay() {
             (&headers["host"], &headers["x-kept"]),
             (&json!(address.to_string()), &json!("1"))
         );
-        assert_eq!((headers.get("x-drop"), headers.get("connection")), (None, None));
+        assert_eq!(
+            (headers.get("x-drop"), headers.get("connection"), headers.get("x-named")),
+            (None, None, None)
+        );
+        // A client cannot have it dropped by naming it.
+        assert_eq!(headers["x-who"], "$default");
     }
     assert_eq!(connections.load(Ordering::Relaxed), 1);
     // What the server could take for another path is not passed on.
