@@ -4,12 +4,15 @@
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::eventstream::{Decoder, Message};
+use crate::front;
 use crate::sigv4::{Claim, Parts, SigningTime};
 
 /// The targets, by name.
 pub const TARGETS: &[(&str, fn(&[u8]))] = &[
     ("wire-claim", claim),
     ("wire-event-stream", event_stream),
+    ("wire-framing", front::fuzz::framing),
+    ("wire-headers", front::fuzz::headers),
     ("wire-signing-time", signing_time),
 ];
 

@@ -14,6 +14,7 @@ mod compress;
 mod connection;
 mod forwarded;
 mod framing;
+pub(crate) mod fuzz;
 mod head;
 mod listen;
 mod route;
