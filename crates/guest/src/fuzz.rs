@@ -3,8 +3,11 @@
 
 use crate::frame::{Decoder, Frame};
 
-/// The targets, by name.
-pub const TARGETS: &[(&str, fn(&[u8]))] = &[("guest-frames", frames)];
+/// A target, with its name.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// The targets.
+pub const TARGETS: &[Target] = &[("guest-frames", frames)];
 
 /// A first byte says where the rest is cut in two: what comes out does not depend on that.
 fn frames(bytes: &[u8]) {

@@ -7,8 +7,11 @@ use crate::eventstream::{Decoder, Message};
 use crate::front;
 use crate::sigv4::{Claim, Parts, SigningTime};
 
-/// The targets, by name.
-pub const TARGETS: &[(&str, fn(&[u8]))] = &[
+/// A target, with its name.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// The targets.
+pub const TARGETS: &[Target] = &[
     ("wire-claim", claim),
     ("wire-event-stream", event_stream),
     ("wire-framing", front::fuzz::framing),
