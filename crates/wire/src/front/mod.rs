@@ -14,6 +14,7 @@ mod compress;
 mod connection;
 mod forwarded;
 mod framing;
+#[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
 mod head;
 mod listen;
