@@ -12,6 +12,8 @@ mod page;
 mod route;
 mod stage;
 mod tags;
+#[cfg(test)]
+mod tests;
 
 use ephyra_wire::error::ApiError;
 use ephyra_wire::rest::{empty_response, json_response};
@@ -262,18 +264,4 @@ fn required<T>(member: &str, value: Option<T>) -> Result<T, ApiError> {
 fn clearable<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<String>>, D::Error> {
     let text = Option::<String>::deserialize(deserializer)?;
     Ok(text.map(|text| Some(text).filter(|text| !text.is_empty())))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn no_two_operations_have_one_path() {
-        let rows = rows();
-        for (index, (method, path, _)) in rows.iter().enumerate() {
-            let same = |other: &&(Method, &str, Operation)| other.0 == *method && other.1 == *path;
-            assert!(rows[..index].iter().find(same).is_none(), "{method} {path} twice");
-        }
-    }
 }

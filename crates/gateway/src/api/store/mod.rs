@@ -25,7 +25,7 @@ mod frozen;
 mod held;
 mod key;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod turn;
 
 use std::collections::BTreeMap;

@@ -16,13 +16,13 @@ use crate::api::model::{Api, Deployment, Integration, ProtocolType, Route, Stage
 
 /// A table that refuses all writes after some.
 #[derive(Clone, Default)]
-struct Memory {
+pub(crate) struct Memory {
     entries: Arc<parking_lot::Mutex<BTreeMap<String, Bytes>>>,
     left: Arc<AtomicUsize>,
 }
 
 impl Memory {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let memory = Self::default();
         memory.left.store(usize::MAX, Ordering::SeqCst);
         memory
