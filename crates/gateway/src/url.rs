@@ -6,6 +6,7 @@
 
 mod answer;
 mod stream;
+mod tell;
 #[cfg(test)]
 mod tests;
 
@@ -24,6 +25,8 @@ use ephyra_wire::sigv4::{BodyHash, Claim, Parts, Scope, SigningTime, Verifier, V
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use tokio::sync::mpsc;
 
+use self::tell::Teller;
+use crate::answer::Malformed;
 use crate::cors;
 use crate::door::{self, UrlAddress};
 use crate::event::{Authorizer, Iam, v2};
@@ -43,6 +46,7 @@ const DEFAULT: &str = "$default";
 pub(crate) struct Urls {
     dependencies: Dependencies,
     verifier: Verifier,
+    teller: Teller,
 }
 
 /// What a request is called, in the event and in the answer.
@@ -76,18 +80,24 @@ enum Failure {
     /// The event would be too large.
     TooLarge,
     /// The function is not ready yet.
-    NotReady(String),
+    NotReady,
     /// What it means could not be read.
     Store(Box<dyn std::error::Error + Send + Sync>),
     /// It was not run.
     NotRun(ephyra_core::invocation::InvokeError),
-    /// It failed, or its answer means nothing.
+    /// It failed.
     Function,
+    /// Its answer means nothing.
+    Malformed(Malformed),
 }
 
 impl Urls {
     pub(crate) fn new(dependencies: Dependencies, verifier: Verifier) -> Self {
-        Self { dependencies, verifier }
+        Self {
+            dependencies,
+            verifier,
+            teller: Teller::default(),
+        }
     }
 
     /// Answers a request.
@@ -120,7 +130,8 @@ impl Urls {
         };
         // A page is to see why it was refused, too.
         let mut response = response.unwrap_or_else(|failure| {
-            let mut response = failure.into_response(&names.id);
+            self.teller.tell(&failure, &address.id, &names.id, now_ms);
+            let mut response = failure.into_response();
             if let Some(allowed) = cors.as_ref().and_then(|url| url.cors.as_ref()) {
                 cors::apply(allowed, headers, &mut response.headers);
             }
@@ -161,12 +172,12 @@ impl Urls {
             InvokeMode::Buffered => {
                 let invocation = invocation(request, resolved, payload, names, None);
                 let outcome = self.dependencies.invoke.invoke(invocation).await;
-                answer::buffered(outcome.map_err(Failure::NotRun)?, url)
+                answer::buffered(outcome.map_err(Failure::NotRun)?)
             }
             InvokeMode::ResponseStream => {
                 let (parts, received) = mpsc::channel(stream::PARTS);
                 let invocation = invocation(request, resolved, payload, names, Some(parts));
-                stream::answer(Arc::clone(&self.dependencies.invoke), invocation, received, url).await
+                stream::answer(Arc::clone(&self.dependencies.invoke), invocation, received).await
             }
         }
     }
@@ -201,9 +212,8 @@ impl Urls {
 
     /// The answer where there is no URL.
     pub(crate) fn unknown(&self, id: RequestId) -> Response {
-        let id = id.to_string();
-        let mut response = Failure::Unknown.into_response(&id);
-        set(&mut response.headers, REQUEST_ID, id);
+        let mut response = Failure::Unknown.into_response();
+        set(&mut response.headers, REQUEST_ID, id.to_string());
         response
     }
 
@@ -219,7 +229,7 @@ impl Failure {
     fn of(error: ResolveError) -> Self {
         match error {
             ResolveError::NotFound(_) => Self::Unknown,
-            ResolveError::NotReady { reason, .. } => Self::NotReady(reason),
+            ResolveError::NotReady { .. } => Self::NotReady,
             ResolveError::Store(cause) => Self::Store(cause),
         }
     }

@@ -3,7 +3,6 @@
 use bytes::Bytes;
 use ephyra_core::invocation::{InvokeError, Outcome};
 use ephyra_core::limits;
-use ephyra_core::url::FunctionUrl;
 use ephyra_wire::error::ApiError;
 use ephyra_wire::front::Refused;
 use ephyra_wire::service::{Body, Response};
@@ -18,14 +17,14 @@ const ERROR_TYPE: HeaderName = HeaderName::from_static("x-amzn-errortype");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// The response that a buffered outcome means.
-pub(super) fn buffered(outcome: Outcome, url: &FunctionUrl) -> Result<Response, Failure> {
+pub(super) fn buffered(outcome: Outcome) -> Result<Response, Failure> {
     // What went wrong stands in the function's log; whoever called is not told.
     let payload = outcome.result.map_err(|_| Failure::Function)?;
     let answer = match v2::read(&payload, JSON) {
-        Ok(answer) => answer,
-        Err(Malformed::NotJson(_)) => streamed(payload).map_err(|error| malformed(&error, url))?,
-        Err(error) => return Err(malformed(&error, url)),
+        Err(Malformed::NotJson(_)) => streamed(payload),
+        read => read,
     };
+    let answer = answer.map_err(Failure::Malformed)?;
     Ok(Response {
         status: answer.status,
         headers: answer.headers,
@@ -46,20 +45,9 @@ fn streamed(payload: Bytes) -> Result<Answer, Malformed> {
     Ok(Answer { status, headers, body })
 }
 
-/// An answer that means nothing. The owner may want to know why.
-pub(super) fn malformed(error: &Malformed, url: &FunctionUrl) -> Failure {
-    tracing::info!(
-        url = url.id,
-        function = %url.function,
-        error = error as &dyn std::error::Error,
-        "a function's answer is no response"
-    );
-    Failure::Function
-}
-
 impl Failure {
-    /// The answer, in AWS's words; `id` is the request's.
-    pub(super) fn into_response(self, id: &str) -> Response {
+    /// The answer, in AWS's words.
+    pub(super) fn into_response(self) -> Response {
         match self {
             Self::Unknown => error(StatusCode::FORBIDDEN, "AccessDeniedException", r#"{"Message":null}"#),
             Self::Forbidden => error(
@@ -72,29 +60,16 @@ impl Failure {
             ),
             Self::Signature(error) => ApiError::from(error).into_response(),
             Self::TooLarge => too_large(),
-            Self::NotReady(reason) => {
-                tracing::debug!(id, reason, "a function URL leads to a function that is not ready");
-                unavailable()
-            }
-            Self::Store(cause) => {
-                tracing::error!(
-                    id,
-                    error = &*cause as &dyn std::error::Error,
-                    "a function URL could not be read"
-                );
-                internal(StatusCode::INTERNAL_SERVER_ERROR)
-            }
+            Self::Store(_) => internal(StatusCode::INTERNAL_SERVER_ERROR),
             Self::NotRun(InvokeError::Throttled(_)) => error(
                 StatusCode::TOO_MANY_REQUESTS,
                 "TooManyRequestsException",
                 r#"{"message":"Rate Exceeded."}"#,
             ),
-            Self::NotRun(InvokeError::Draining) => unavailable(),
-            Self::NotRun(failed @ (InvokeError::RuntimeAbsent { .. } | InvokeError::Launch(_))) => {
-                tracing::warn!(id, error = %failed, "a function was not run");
-                internal(StatusCode::BAD_GATEWAY)
-            }
-            Self::Function => internal(StatusCode::BAD_GATEWAY),
+            Self::NotReady | Self::NotRun(InvokeError::Draining) => unavailable(),
+            Self::NotRun(InvokeError::RuntimeAbsent { .. } | InvokeError::Launch(_))
+            | Self::Function
+            | Self::Malformed(_) => internal(StatusCode::BAD_GATEWAY),
         }
     }
 }

@@ -10,7 +10,6 @@ use std::task::{Context, Poll, ready};
 use bytes::{Bytes, BytesMut};
 use ephyra_core::compute::Invoke;
 use ephyra_core::invocation::{Invocation, InvokeError, Outcome, StreamPart};
-use ephyra_core::url::FunctionUrl;
 use ephyra_wire::service::{Body, BrokenBody, Response};
 use futures_util::{FutureExt as _, Stream};
 use http::header::CONTENT_TYPE;
@@ -19,7 +18,6 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::Failure;
-use super::answer::malformed;
 use crate::answer::{Malformed, v2};
 
 /// How many parts, of 1 MiB at most, may wait for the client before the function is slowed down.
@@ -40,19 +38,18 @@ pub(super) async fn answer(
     invoke: Arc<dyn Invoke>,
     invocation: Invocation,
     mut received: mpsc::Receiver<StreamPart>,
-    url: &FunctionUrl,
 ) -> Result<Response, Failure> {
     let running: Running = tokio::spawn(async move { invoke.invoke(invocation).await });
     // The channel ends with the invocation, so either the first part or the end comes.
     let (status, headers, first) = match received.recv().await {
         Some(StreamPart::Head { content_type }) if content_type == INTEGRATION => {
-            let Some((prelude, rest)) = read_prelude(&mut received, url).await? else {
+            let Some((prelude, rest)) = read_prelude(&mut received).await? else {
                 // It ended before it had said its status: by its own failure, or because it forgot.
                 let outcome = ended(running.await)?;
                 outcome.result.map_err(|_| Failure::Function)?;
-                return Err(malformed(&Malformed::NoStatus, url));
+                return Err(Failure::Malformed(Malformed::NoStatus));
             };
-            let (status, headers) = v2::read_prelude(&prelude, BYTES).map_err(|error| malformed(&error, url))?;
+            let (status, headers) = v2::read_prelude(&prelude, BYTES).map_err(Failure::Malformed)?;
             (status, headers, rest)
         }
         Some(first) => {
@@ -87,7 +84,6 @@ pub(super) async fn answer(
         first,
         received,
         running: Some(running),
-        url: url.id.clone(),
     };
     Ok(Response {
         status,
@@ -120,10 +116,7 @@ async fn next_chunk(received: &mut mpsc::Receiver<StreamPart>) -> Option<Bytes> 
 }
 
 /// What comes before the delimiter, and what has come behind it; `None` when the answer ends before.
-async fn read_prelude(
-    received: &mut mpsc::Receiver<StreamPart>,
-    url: &FunctionUrl,
-) -> Result<Option<(Bytes, Bytes)>, Failure> {
+async fn read_prelude(received: &mut mpsc::Receiver<StreamPart>) -> Result<Option<(Bytes, Bytes)>, Failure> {
     let Some(first) = next_chunk(received).await else {
         return Ok(None);
     };
@@ -143,7 +136,7 @@ async fn read_prelude(
             return Ok(Some(split_at(&whole, at)));
         }
     }
-    Err(malformed(&Malformed::TooManyHeaders, url))
+    Err(Failure::Malformed(Malformed::TooManyHeaders))
 }
 
 /// Divides an answer at its first delimiter from `seen` on, if that comes early enough. Nothing is copied.
@@ -182,7 +175,6 @@ struct Parts {
     received: mpsc::Receiver<StreamPart>,
     /// How the invocation ends; `None` once that is known.
     running: Option<Running>,
-    url: String,
 }
 
 impl Stream for Parts {
@@ -206,9 +198,6 @@ impl Stream for Parts {
         self.running = None;
         // The status is said: to break off is all that is left to say.
         let is_whole = outcome.is_ok_and(|outcome| outcome.result.is_ok());
-        if !is_whole {
-            tracing::debug!(url = self.url, "a streamed answer was broken off: its function failed");
-        }
         Poll::Ready((!is_whole).then_some(Err(BrokenBody)))
     }
 }
