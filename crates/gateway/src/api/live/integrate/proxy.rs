@@ -231,6 +231,10 @@ pub fn end_to_end(headers: &HeaderMap) -> HeaderMap {
 pub async fn send(client: &Client, request: Request<Full<Bytes>>, time: Duration) -> Result<Answer, FetchError> {
     let response = client.send(request, ANSWER_BYTES, time).await?;
     let (head, body) = response.into_parts();
+    if head.status.is_informational() {
+        // Nobody asked for another protocol, and nothing else of that kind ends an exchange.
+        return Err(FetchError::Status(head.status.as_u16()));
+    }
     let mut headers = end_to_end(&head.headers);
     // The front says how long the body is.
     headers.remove(CONTENT_LENGTH);
