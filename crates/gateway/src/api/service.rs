@@ -21,6 +21,9 @@ pub(crate) const IMPORT_BYTES: usize = 6 * 1024 * 1024;
 /// The largest body of every other operation, in bytes.
 const BODY_BYTES: usize = 1024 * 1024;
 
+/// OpenAPI documents that are read or written at once.
+const DOCUMENTS: usize = 2;
+
 /// What an operator decides.
 #[derive(Clone, Debug)]
 pub struct ApiOptions {
@@ -52,6 +55,8 @@ pub(crate) struct Inner {
     clock: Arc<dyn Clock>,
     random: Arc<dyn Fn() -> u64 + Send + Sync>,
     router: Router<Operation>,
+    /// Who holds one of these reads or writes an OpenAPI document: a large one takes some hundred MB.
+    pub(crate) documents: tokio::sync::Semaphore,
 }
 
 /// A request at its operation.
@@ -81,6 +86,7 @@ impl ApiService {
             clock,
             random,
             router: Router::new(operation::rows()),
+            documents: tokio::sync::Semaphore::new(DOCUMENTS),
         });
         Self { inner }
     }

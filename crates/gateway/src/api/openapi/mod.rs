@@ -25,11 +25,31 @@ const DEFAULT_PATH: &str = "/$default";
 /// Reads a document in JSON or YAML.
 pub(crate) fn read(text: &str) -> Result<Value, ApiError> {
     let document = if text.trim_start().starts_with('{') {
+        if nodes_of_json(text) > yaml::NODES {
+            return Err(bad_request("Invalid OpenAPI input. The document has too many nodes"));
+        }
         serde_json::from_str(text).map_err(|error| error.to_string())
     } else {
         yaml::read(text).map_err(|error| error.to_string())
     };
     document.map_err(|error| bad_request(format!("Invalid OpenAPI input. The document cannot be read: {error}")))
+}
+
+/// How many nodes a JSON text has, about: what it will take is known before it is taken.
+fn nodes_of_json(text: &str) -> usize {
+    let mut is_in_string = false;
+    let mut is_escaped = false;
+    let mut count = 0;
+    for byte in text.bytes() {
+        match byte {
+            _ if is_escaped => is_escaped = false,
+            b'\\' => is_escaped = is_in_string,
+            b'"' => is_in_string = !is_in_string,
+            b'{' | b'[' | b',' if !is_in_string => count += 1,
+            _ => {}
+        }
+    }
+    count
 }
 
 /// Reads a document in YAML.

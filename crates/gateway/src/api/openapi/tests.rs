@@ -189,6 +189,15 @@ fn what_cannot_be_an_api_is_refused() {
     assert!(read("{").unwrap_err().message.contains("cannot be read"));
 }
 
+#[test]
+fn what_a_document_takes_is_bounded() {
+    assert_eq!(nodes_of_json(r#"{"a,{[\"": [1, 2, {"b": "\\"}]}"#), 5);
+    let many = format!("{{\"a\":[{}1]}}", "[],".repeat(300_000));
+    assert!(read(&many).unwrap_err().message.contains("too many nodes"));
+    let many = format!("a: [{}1]", "[],".repeat(600_000));
+    assert!(read(&many).unwrap_err().message.contains("too large"));
+}
+
 fn api(name: String, tags: BTreeMap<String, String>) -> Api {
     Api {
         api_id: "abc".into(),

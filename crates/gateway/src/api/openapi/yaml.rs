@@ -10,8 +10,8 @@ use std::collections::HashMap;
 
 /// How deep a document may be nested.
 const DEPTH: usize = 64;
-/// The nodes of a document, those that aliases repeat included.
-const NODES: usize = 1_000_000;
+/// The nodes of a document, those that aliases repeat included: a map of one takes more than half a KB.
+pub(super) const NODES: usize = 500_000;
 /// The text of a document in bytes, that which aliases repeat included.
 const BYTES: usize = 32 * 1024 * 1024;
 /// The aliases of a document.
@@ -92,6 +92,9 @@ struct Reader {
     aliases: usize,
     nodes: usize,
     bytes: usize,
+    /// What is kept for aliases counts for, each anchor by itself: one may stand within the other.
+    kept_nodes: usize,
+    kept_bytes: usize,
     root: Option<Node>,
 }
 
@@ -174,6 +177,11 @@ impl Reader {
             return Err(YamlError::Size);
         }
         if anchor != 0 {
+            self.kept_nodes += node.nodes;
+            self.kept_bytes += node.bytes;
+            if self.kept_nodes > NODES || self.kept_bytes > BYTES {
+                return Err(YamlError::Size);
+            }
             self.anchors.insert(anchor, node.clone());
         }
         let Some(open) = self.open.last_mut() else {
@@ -346,6 +354,10 @@ mod tests {
         }
         assert!(matches!(read(&text), Err(YamlError::Size | YamlError::Depth)));
         assert_eq!(read("a: &x [*x]\n"), Err(YamlError::Alias));
+        // Each anchor is kept whole, with all that are within it.
+        let nested: String = (0..60).map(|level| format!("&a{level} [")).collect();
+        let nested = format!("{nested}{}{}", "x,".repeat(20_000), "]".repeat(60));
+        assert_eq!(read(&nested), Err(YamlError::Size));
         let many = format!("a: &x 1\nb: [{}]\n", "*x, ".repeat(2000));
         assert_eq!(read(&many), Err(YamlError::Alias));
     }

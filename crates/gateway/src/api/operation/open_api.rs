@@ -36,6 +36,7 @@ async fn read(inner: &Arc<Inner>, request: &Request) -> Result<Imported, ApiErro
         }
     };
     let fails_on_warnings = query_boolean(request, "failOnWarnings")?.unwrap_or(false);
+    let _turn = inner.documents.acquire().await;
     let (inner, body) = (Arc::clone(inner), request.body.clone());
     // A large document takes a while: nobody waits for it.
     let imported = tokio::task::spawn_blocking(move || {
@@ -134,6 +135,7 @@ pub(super) async fn export(call: Call) -> Result<Response, ApiError> {
     drop(turn);
     let endpoint = call.inner.options.endpoint(&api.api_id);
     let stage = stage_name.unwrap_or("$default").to_owned();
+    let _turn = call.inner.documents.acquire().await;
     let written = tokio::task::spawn_blocking(move || {
         let document = openapi::export(&api, &content, &endpoint, &stage, has_extensions);
         if output == "YAML" {
