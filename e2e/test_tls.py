@@ -12,6 +12,8 @@ import struct
 import subprocess
 import threading
 
+import boto3
+import botocore.exceptions
 import pytest
 
 import harness
@@ -138,6 +140,20 @@ def test_function_urls_are_https(local):
     assert answer.status == 200, body
     assert event["headers"]["x-forwarded-proto"] == "https"
     assert event["headers"]["x-forwarded-for"] == event["requestContext"]["http"]["sourceIp"] == "127.0.0.1"
+    local.forget(name)
+
+
+def test_clients_use_it(local):
+    """The command line trusts the authority of its own machine; AWS's clients are told to."""
+    name = local.create(ECHO)
+    endpoint = f"https://localhost:{local.port}"
+    options = ["--endpoint", endpoint, "--data", local.data]
+    assert json.loads(local.command("invoke", name, "--payload", '{"a": 1}', *options).stdout) == {"a": 1}
+    session = boto3.Session(harness.ACCESS_KEY, harness.SECRET_KEY, region_name=local.region)
+    client = session.client("lambda", endpoint_url=endpoint, verify=local.authority)
+    assert client.get_function(FunctionName=name)["Configuration"]["FunctionName"] == name
+    with pytest.raises(botocore.exceptions.SSLError):
+        session.client("lambda", endpoint_url=endpoint, verify=True).list_functions()
     local.forget(name)
 
 

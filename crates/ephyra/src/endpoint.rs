@@ -1,12 +1,16 @@
 //! How the command line reaches the platform: address, credentials, signed requests.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use bytes::Bytes;
+use ephyra_tls::folder::{AUTHORITY, Folder};
 use ephyra_wire::client::{Client, ClientError, Endpoint, Outgoing};
 use ephyra_wire::sigv4::Signer;
+use ephyra_wire::trust::client_config;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use rustls::ClientConfig;
 use serde_json::Value;
 
 use crate::cli::Target;
@@ -72,6 +76,19 @@ pub(crate) struct Failure {
     message: String,
 }
 
+/// Whom to believe: those that the machine trusts, those of `AWS_CA_BUNDLE`, and the local authority of this machine's own
+/// platform.
+fn trust(target: &Target) -> anyhow::Result<Arc<ClientConfig>> {
+    let mut more = Vec::new();
+    if let Some(file) = variable("AWS_CA_BUNDLE") {
+        more = std::fs::read(&file).with_context(|| format!("AWS_CA_BUNDLE names {file}, which cannot be read"))?;
+        more.push(b'\n');
+    }
+    // Not there, or not for everybody to read: then it is not trusted.
+    more.extend(std::fs::read(Folder::of(&target.data).file(AUTHORITY)).unwrap_or_default());
+    client_config(&more).context("it is not clear whom to trust")
+}
+
 impl Platform {
     /// The platform that the options and the environment name, with the credentials that they give.
     pub(crate) fn find(target: &Target) -> anyhow::Result<Self> {
@@ -89,10 +106,15 @@ impl Platform {
             .or_else(|| variable("AWS_DEFAULT_REGION"))
             .unwrap_or_else(|| "us-east-1".to_owned());
         let (root, token) = credentials(target)?;
+        let tls = endpoint.is_tls().then(|| trust(target)).transpose()?;
         let client = |service: &str| {
             let mut signer = Signer::new(&root.access_key_id, &root.secret_access_key, &region, service);
             signer.session_token.clone_from(&token);
-            Client::new(endpoint.clone(), Some(signer), TIME_LIMIT)
+            let client = Client::new(endpoint.clone(), Some(signer), TIME_LIMIT);
+            match &tls {
+                Some(tls) => client.with_tls(tls.clone()),
+                None => client,
+            }
         };
         Ok(Self {
             endpoint: endpoint.clone(),

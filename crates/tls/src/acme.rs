@@ -15,10 +15,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ephyra_wire::front::Challenges;
+use ephyra_wire::trust::TrustError;
 use instant_acme::{Account, AccountCredentials, NewAccount};
 use jiff::Timestamp;
 use parking_lot::Mutex;
-use rustls::pki_types::pem;
 
 use crate::Certificate;
 use crate::folder::{Folder, Readers};
@@ -75,11 +75,8 @@ pub enum AcmeError {
     #[error("{} is not what was written", .0.display())]
     Account(PathBuf, #[source] serde_json::Error),
     /// The operator's authorities cannot be read.
-    #[error("the certificates of the ACME server's authority are not PEM")]
-    Authorities(#[source] pem::Error),
-    /// TLS to the server could not be set up.
-    #[error("TLS to the ACME server could not be set up")]
-    Tls(#[from] rustls::Error),
+    #[error("it is not clear whom to trust as the ACME server")]
+    Trust(#[from] TrustError),
 }
 
 /// The proofs of orders that are under way: at most one for each name.

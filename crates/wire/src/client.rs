@@ -1,4 +1,4 @@
-//! A small HTTP client that signs: for the command line and for tests. No TLS, one server.
+//! A small HTTP client that signs: for the command line and for tests. One server.
 //!
 //! Read [`Outgoing`], then [`Client::send`], then [`Answer`].
 
@@ -15,8 +15,12 @@ use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
 
 use crate::sigv4::{BodyHash, SignError, Signer, SigningTime};
 
@@ -63,17 +67,18 @@ pub enum ClientError {
     TooLarge(usize),
 }
 
-/// Where the server is: `http://127.0.0.1:4566`.
+/// Where the server is: `http://127.0.0.1:4566`, or `https://fn.example.org`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Endpoint {
     /// Host and port, as in the `Host` header.
     authority: Arc<str>,
     has_port: bool,
+    is_tls: bool,
 }
 
 /// Why a text is no endpoint.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not an endpoint such as http://127.0.0.1:4566 (https is not supported)")]
+#[error("{0:?} is not an endpoint such as http://127.0.0.1:4566")]
 pub struct ParseEndpointError(String);
 
 impl FromStr for Endpoint {
@@ -83,20 +88,43 @@ impl FromStr for Endpoint {
         let error = || ParseEndpointError(text.chars().take(140).collect());
         let uri: http::Uri = text.parse().map_err(|_| error())?;
         let authority = uri.authority().ok_or_else(error)?;
-        let is_plain = uri.scheme_str() == Some("http") && uri.path() == "/" && uri.query().is_none();
-        if !is_plain || authority.host().is_empty() || authority.as_str().contains('@') {
+        let is_tls = match uri.scheme_str() {
+            Some("http") => false,
+            Some("https") => true,
+            _ => return Err(error()),
+        };
+        let is_bare = uri.path() == "/" && uri.query().is_none();
+        if !is_bare || authority.host().is_empty() || authority.as_str().contains('@') {
             return Err(error());
         }
         Ok(Self {
             authority: authority.as_str().into(),
             has_port: authority.port().is_some(),
+            is_tls,
         })
+    }
+}
+
+impl Endpoint {
+    /// Whether TLS is spoken there: see [`Client::with_tls`].
+    pub const fn is_tls(&self) -> bool {
+        self.is_tls
+    }
+
+    /// The host alone, an IPv6 address without its brackets.
+    fn host(&self) -> &str {
+        let host = match self.authority.rsplit_once(':') {
+            Some((host, _)) if self.has_port => host,
+            _ => &self.authority,
+        };
+        host.trim_matches(['[', ']'])
     }
 }
 
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "http://{}", self.authority)
+        let scheme = if self.is_tls { "https" } else { "http" };
+        write!(f, "{scheme}://{}", self.authority)
     }
 }
 
@@ -165,6 +193,7 @@ pub struct Client {
     signer: Option<Signer>,
     time_limit: Duration,
     idle: Pool,
+    tls: Option<TlsConnector>,
 }
 
 impl fmt::Debug for Client {
@@ -184,7 +213,14 @@ impl Client {
             signer,
             time_limit,
             idle: Pool::default(),
+            tls: None,
         }
+    }
+
+    /// The same with whom to believe, which an endpoint with TLS needs: see [`crate::trust`].
+    pub fn with_tls(mut self, config: Arc<ClientConfig>) -> Self {
+        self.tls = Some(TlsConnector::from(config));
+        self
     }
 
     /// Sends a request and waits for the beginning of its answer.
@@ -269,12 +305,25 @@ impl Client {
             if self.endpoint.has_port {
                 TcpStream::connect(authority).await
             } else {
-                TcpStream::connect((authority.trim_matches(['[', ']']), 80)).await
+                TcpStream::connect((self.endpoint.host(), if self.endpoint.is_tls { 443 } else { 80 })).await
             }
         };
         let late = |_| failed(std::io::ErrorKind::TimedOut.into());
         let stream = timeout(CONNECT_TIME, connecting).await.map_err(late)?.map_err(failed)?;
         stream.set_nodelay(true).map_err(failed)?;
+        if !self.endpoint.is_tls {
+            return self.greet(stream).await;
+        }
+        let unset = || std::io::Error::other("it is not said whom to trust");
+        let connector = self.tls.as_ref().ok_or_else(|| failed(unset()))?;
+        let name = ServerName::try_from(self.endpoint.host().to_owned());
+        let name = name.map_err(|error| failed(std::io::Error::other(error)))?;
+        let handshake = timeout(CONNECT_TIME, connector.connect(name, stream)).await;
+        let late = |_| failed(std::io::ErrorKind::TimedOut.into());
+        self.greet(handshake.map_err(late)?.map_err(failed)?).await
+    }
+
+    async fn greet(&self, stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) -> Result<Sender, ClientError> {
         let (sender, connection) = http1::handshake(TokioIo::new(stream))
             .await
             .map_err(|source| broken(&self.endpoint, source))?;
@@ -370,14 +419,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn endpoints_are_plain_http() {
-        for text in ["http://127.0.0.1:4566", "http://localhost/", "http://[::1]:80"] {
-            assert!(text.parse::<Endpoint>().is_ok(), "{text}");
+    fn endpoints_are_origins() {
+        for (text, host) in [
+            ("http://127.0.0.1:4566", "127.0.0.1"),
+            ("http://localhost/", "localhost"),
+            ("https://a.test", "a.test"),
+            ("https://[::1]", "::1"),
+            ("http://[::1]:80", "::1"),
+        ] {
+            let endpoint: Endpoint = text.parse().unwrap();
+            assert_eq!(
+                (endpoint.to_string(), endpoint.host()),
+                (text.trim_end_matches('/').to_owned(), host)
+            );
         }
         for text in [
             "",
             "127.0.0.1:4566",
-            "https://a",
+            "ftp://a",
+            "https://a/b",
             "http://a/b",
             "http://a?b",
             "http://u:p@a",

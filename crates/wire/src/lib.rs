@@ -19,4 +19,5 @@ pub mod fuzz;
 pub mod rest;
 pub mod service;
 pub mod sigv4;
+pub mod trust;
 pub mod validation;

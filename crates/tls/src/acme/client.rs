@@ -2,35 +2,24 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use ephyra_wire::trust::client_config;
 use http::{Request, Response, header};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper_util::rt::TokioIo;
 use instant_acme::{BodyWrapper, BytesResponse, Error, HttpClient};
-use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, RootCertStore};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use super::AcmeError;
-use crate::pem;
 
 /// How long one request may take.
 const TIME: Duration = Duration::from_secs(30);
 /// Bytes of an answer.
 const ANSWER: usize = 1024 * 1024;
-
-/// Where systems keep whom they trust; the server sees these folders.
-const BUNDLES: &[&str] = &[
-    "/etc/ssl/certs/ca-certificates.crt",
-    "/etc/pki/tls/certs/ca-bundle.crt",
-    "/etc/ssl/ca-bundle.pem",
-    "/etc/ssl/cert.pem",
-];
 
 type Cause = Box<dyn std::error::Error + Send + Sync>;
 
@@ -41,25 +30,11 @@ pub(super) struct HttpsClient {
 }
 
 impl HttpsClient {
-    /// Trusts whom the machine trusts, and `authorities`.
+    /// Trusts whom the machine trusts, and `authorities`, certificates in PEM.
     pub(super) fn new(authorities: Option<&[u8]>) -> Result<Self, AcmeError> {
-        let mut roots = RootCertStore::empty();
-        let bundle = BUNDLES
-            .iter()
-            .find_map(|path| std::fs::read(path).ok())
-            .unwrap_or_default();
-        // Of what a system trusts, some may be of kinds that nobody uses any more.
-        roots.add_parsable_certificates(pem::certificates(&bundle).unwrap_or_default());
-        let more = pem::certificates(authorities.unwrap_or_default()).map_err(AcmeError::Authorities)?;
-        for certificate in more {
-            roots.add(certificate)?;
-        }
-        let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-            .with_safe_default_protocol_versions()?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
+        let config = client_config(authorities.unwrap_or_default())?;
         Ok(Self {
-            tls: TlsConnector::from(Arc::new(config)),
+            tls: TlsConnector::from(config),
         })
     }
 
