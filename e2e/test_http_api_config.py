@@ -1,6 +1,8 @@
 """The configuration of HTTP APIs (API Gateway v2) with boto3: what every operation takes, gives back, refuses and keeps."""
 
 import json
+import urllib.error
+import urllib.request
 
 import boto3
 import pytest
@@ -845,6 +847,67 @@ def test_terraform_reads_back_what_it_wrote(client):
     # Destroyed from the leaves.
     client.delete_stage(ApiId=api, StageName="$default")
     client.delete_api(ApiId=api)
+
+
+# -- what is acknowledged is served
+
+ECHO = """
+def handler(event, context):
+    return {"route": event["routeKey"], "stage": event["requestContext"]["stage"], "variables": event.get("stageVariables")}
+"""
+
+
+def test_a_change_is_served_when_it_is_acknowledged(client, platform, function, api):
+    arn = f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:{function(ECHO)}"
+
+    def get(stage, path):
+        path = f"{stage}/{path}" if stage != "$default" else path
+        try:
+            with urllib.request.urlopen(f"{platform.url}/_api/{api}/{path}", timeout=60) as answer:
+                return json.load(answer)
+        except urllib.error.HTTPError as error:
+            return error.code
+
+    target = client.create_integration(
+        ApiId=api, IntegrationType="AWS_PROXY", IntegrationUri=arn, PayloadFormatVersion="2.0"
+    )["IntegrationId"]
+    one = client.create_route(ApiId=api, RouteKey="GET /1", Target=f"integrations/{target}")["RouteId"]
+    assert get("$default", "1") == 404
+    client.create_stage(ApiId=api, StageName="$default", AutoDeploy=True)
+    client.create_stage(ApiId=api, StageName="prod", StageVariables={"v": "1"})
+    client.create_deployment(ApiId=api, StageName="prod")
+    assert get("$default", "1") == {"route": "GET /1", "stage": "$default", "variables": None}
+    assert get("prod", "1") == {"route": "GET /1", "stage": "prod", "variables": {"v": "1"}}
+
+    client.update_route(ApiId=api, RouteId=one, RouteKey="GET /2")
+    assert get("$default", "1") == 404
+    assert get("$default", "2")["route"] == "GET /2"
+    assert get("prod", "1")["route"] == "GET /1", "a deployment stays"
+    client.update_stage(ApiId=api, StageName="prod", StageVariables={"v": "2"})
+    assert get("prod", "1")["variables"] == {"v": "2"}, "variables are the stage's"
+
+    document = {
+        "openapi": "3.0.1",
+        "info": {"title": "t", "version": "1"},
+        "paths": {
+            "/3": {
+                "get": {
+                    "x-amazon-apigateway-integration": {
+                        "type": "aws_proxy", "uri": arn, "payloadFormatVersion": "2.0",
+                    }
+                }
+            }
+        },
+    }  # fmt: skip
+    client.reimport_api(ApiId=api, Body=json.dumps(document))
+    assert (get("$default", "2"), get("$default", "3")["route"]) == (404, "GET /3")
+    assert get("prod", "1")["route"] == "GET /1"
+    latest = client.create_deployment(ApiId=api)["DeploymentId"]
+    assert get("prod", "3") == 404
+    client.update_stage(ApiId=api, StageName="prod", DeploymentId=latest)
+    assert get("prod", "3")["stage"] == "prod"
+    client.delete_stage(ApiId=api, StageName="prod")
+    assert get("prod", "3") == 404
 
 
 # -- durability
