@@ -388,6 +388,9 @@ def test_every_request_is_logged_and_cannot_write_its_own_line(platform, functio
     assert first["error"] == first["integration"] == "-"
     assert (second["status"], second["route"], second["path"]) == ("404", "-", '/\n"missing')
     assert second["error"] == "there is no route for the method and path"
+    shown = [json.loads(line)["message"] for line in platform.command("logs", "--json", group).stdout.splitlines()]
+    assert [json.loads(message)["id"] for message in shown] == [first["id"], second["id"]]
+    assert platform.command("logs", "/not/there", check=False).returncode != 0
 
 
 # -- tokens

@@ -345,7 +345,7 @@ pub(crate) struct Invoke {
 
 #[derive(Args, Debug)]
 pub(crate) struct Logs {
-    /// The function
+    /// The function, or a log group, such as one that an API logs access to
     pub(crate) name: String,
 
     /// Go on printing lines as they come

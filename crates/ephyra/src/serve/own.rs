@@ -156,15 +156,26 @@ impl Own {
         Ok(lines(body))
     }
 
-    /// The log group of a function that is there; one that is gone keeps its default group.
+    /// The log group that a name means: that of a function that is there, one that is gone keeps its default group; or else
+    /// the group of that very name, such as one that an API logs access to.
     async fn group(&self, name: &str) -> Result<String, ApiError> {
-        let name = function_name(name)?;
+        let has_streams = async |group: &str| {
+            let streams = self.logs.streams(group).await;
+            streams.map(|streams| !streams.is_empty()).map_err(|e| internal(&e))
+        };
+        let function = function_name(name);
+        if function.is_err() && has_streams(name).await? {
+            return Ok(name.to_owned());
+        }
+        let name = function?;
         match self.resolve.resolve(&name, None).await {
             Ok(resolved) => Ok(resolved.revision.logging.group.clone()),
             Err(error) => {
                 let group = format!("/aws/lambda/{name}");
-                let streams = self.logs.streams(&group).await.map_err(|e| internal(&e))?;
-                if streams.is_empty() {
+                if !has_streams(&group).await? {
+                    if has_streams(name.as_str()).await? {
+                        return Ok(name.to_string());
+                    }
                     return Err(ApiError::new(
                         StatusCode::NOT_FOUND,
                         "ResourceNotFoundException",
