@@ -222,12 +222,12 @@ impl Head {
             Some(FramingName::Host) => !std::mem::replace(&mut self.has_host, true),
             Some(FramingName::Length) => {
                 // One length, even if a second says the same; and no chunks.
-                let length = read_length(value)?;
+                let length = read_length(trim(value))?;
                 !self.is_chunked && self.length.replace(length).is_none()
             }
             Some(FramingName::Encoding) => {
                 let is_alone = self.length.is_none() && !std::mem::replace(&mut self.is_chunked, true);
-                is_alone && self.is_http_11 && value.eq_ignore_ascii_case(b"chunked")
+                is_alone && self.is_http_11 && trim(value).eq_ignore_ascii_case(b"chunked")
             }
         };
         is_sound.then_some(())
@@ -293,22 +293,32 @@ fn read_request_line(line: &[u8]) -> Option<bool> {
     is_sound.then_some(is_http_11)
 }
 
-/// Name and value, without the white space around the value; `None` for a line that is not a header, or goes on from the
+/// Name and value, with the white space around the value; `None` for a line that is not a header, or goes on from the
 /// line before (RFC 9112, 5.2).
 fn split_header(line: &[u8]) -> Option<(&[u8], &[u8])> {
-    let colon = memchr(b':', line)?;
-    let (name, value) = (&line[..colon], &line[colon + 1..]);
-    let is_name = !name.is_empty() && name.iter().all(|byte| is_token(*byte));
-    is_name.then(|| (name, trim(value)))
+    let end = line.iter().position(|byte| !is_token(*byte))?;
+    let (name, value) = line.split_at(end);
+    let value = value.strip_prefix(b":")?;
+    (!name.is_empty()).then_some((name, value))
 }
 
-/// Of `tchar` in RFC 9110, 5.6.2.
-const fn is_token(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric()
-        || matches!(
+/// `tchar` of RFC 9110, 5.6.2: looked up, as every byte of every name is.
+const TOKEN: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0_u8;
+    while byte < 128 {
+        let is_sign = matches!(
             byte,
             b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~'
-        )
+        );
+        table[byte as usize] = byte.is_ascii_alphanumeric() || is_sign;
+        byte += 1;
+    }
+    table
+};
+
+fn is_token(byte: u8) -> bool {
+    TOKEN[usize::from(byte)]
 }
 
 fn trim(mut text: &[u8]) -> &[u8] {
