@@ -188,6 +188,32 @@ def test_an_authority_is_never_overwritten(tmp_path):
     assert refused.returncode == 1 and "not a data folder" in refused.stderr
 
 
+def test_only_what_lies_in_the_folder_is_given_to_the_server(own_server, tmp_path):
+    """Links of both kinds, which a server that was taken over could leave there, lead to nobody else's files."""
+    data, others = tmp_path / "data", tmp_path / "others"
+    make_authority(data)
+    others.write_text("root's")
+    others.chmod(0o600)
+    (data / "tls" / "soft.pem").symlink_to(others)
+    os.link(others, data / "tls" / "hard.pem")
+    server = own_server(data=str(data))
+    assert others.stat().st_uid == 0 and (data / "tls" / "ca-key.pem").stat().st_uid == 0
+    assert (data / "tls" / "local.pem").stat().st_uid == (data / "tls").stat().st_uid != 0
+    with connected(server, context(str(data / "tls" / "ca.pem"))) as secure:
+        assert get(secure)[0].status == 200
+    # Nor is the folder itself a way out.
+    server.terminate()
+    (data / "tls").rename(tmp_path / "moved")
+    (data / "tls").symlink_to(tmp_path)
+    again = harness.Server(data=str(data))
+    try:
+        again.start(wait=False)
+        assert again.process.wait(60) != 0 and "taking over" in again.log()
+    finally:
+        again.close()
+    assert others.stat().st_uid == 0
+
+
 @pytest.fixture
 def files(tmp_path):
     """Certificates for two regions' names in files that only root can read, with the authorities that issued them."""
