@@ -7,13 +7,14 @@ use anyhow::{Context as _, ensure};
 use ephyra_core::arn::Place;
 use ephyra_core::compute::{Invoke, Resolve};
 use ephyra_core::logs::LogSink;
-use ephyra_gateway::api::live::fetch::{self, Client};
+use ephyra_gateway::api::live::fetch::Client;
 use ephyra_gateway::api::live::integrate::function::Functions;
 use ephyra_gateway::api::live::way::{DataPlane, Dependencies};
 use ephyra_gateway::api::store::ApiStore;
 use ephyra_store::Table;
 use ephyra_store::clock::Clock;
 use ephyra_wire::sigv4::{Credentials, Verifier};
+use ephyra_wire::trust::client_config;
 
 /// What HTTP APIs need of other rooms.
 pub(super) struct Neighbours {
@@ -39,7 +40,7 @@ pub(super) async fn open(neighbours: Neighbours) -> anyhow::Result<(Arc<ApiStore
         },
         verifier: Verifier::new(neighbours.credentials),
         logs: neighbours.logs,
-        client: Client::new(fetch::authorities(&neighbours.authorities)),
+        client: Client::new(neighbours.authorities),
         place: neighbours.place,
         clock: neighbours.clock,
     });
@@ -52,7 +53,8 @@ pub(super) fn read_authorities(file: Option<&Path>) -> anyhow::Result<Vec<u8>> {
         return Ok(Vec::new());
     };
     let pem = std::fs::read(file).with_context(|| format!("--trust: {} cannot be read", file.display()))?;
-    let is_some = !fetch::authorities(&pem).is_empty();
+    let is_some = String::from_utf8_lossy(&pem).contains("-----BEGIN CERTIFICATE-----");
     ensure!(is_some, "--trust: there is no certificate (PEM) in {}", file.display());
+    client_config(&pem).with_context(|| format!("--trust: {}", file.display()))?;
     Ok(pem)
 }

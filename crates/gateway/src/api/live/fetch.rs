@@ -4,22 +4,21 @@
 
 use std::error::Error;
 use std::fmt;
-use std::path::Path;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use ephyra_wire::trust::{TrustError, client_config};
 use futures_util::future::BoxFuture;
 use http::{Request, Response, Uri};
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper_util::client::legacy::Client as Pool;
 use hyper_util::client::legacy::connect::{Connected, Connection, HttpConnector};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -34,14 +33,6 @@ const IDLE_TIME: Duration = Duration::from_secs(60);
 const IDLE_CONNECTIONS: usize = 64;
 /// How long an issuer's document may take.
 const DOCUMENT_TIME: Duration = Duration::from_secs(5);
-/// Where systems keep the certificates of those that they trust, all in one file.
-const BUNDLES: &[&str] = &[
-    "/etc/ssl/certs/ca-certificates.crt",
-    "/etc/pki/tls/certs/ca-bundle.crt",
-    "/etc/ssl/ca-bundle.pem",
-    "/etc/ssl/cert.pem",
-];
-
 /// Why a request to another server came to nothing.
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
@@ -68,11 +59,6 @@ pub trait Fetch: Send + Sync + 'static {
     fn get(&self, uri: Uri, limit: usize) -> BoxFuture<'_, Result<Bytes, FetchError>>;
 }
 
-/// The certificates in a text (PEM); what is none is passed over.
-pub fn authorities(pem: &[u8]) -> Vec<CertificateDer<'static>> {
-    CertificateDer::pem_slice_iter(pem).flatten().collect()
-}
-
 /// A client of other servers. Clones share its connections.
 #[derive(Clone)]
 pub struct Client {
@@ -82,7 +68,7 @@ pub struct Client {
 
 impl Client {
     /// A client that believes those certificates that the system does, and those in `authorities` (PEM) besides.
-    pub fn new(authorities: Vec<CertificateDer<'static>>) -> Self {
+    pub fn new(authorities: Vec<u8>) -> Self {
         let mut http = HttpConnector::new();
         http.enforce_http(false);
         http.set_nodelay(true);
@@ -167,31 +153,18 @@ impl Fetch for Client {
 
 /// Whom to believe. Reading the system's certificates takes milliseconds, and most never need them.
 struct Trust {
-    authorities: Vec<CertificateDer<'static>>,
+    /// In PEM.
+    authorities: Vec<u8>,
     config: OnceLock<Arc<ClientConfig>>,
 }
 
 impl Trust {
-    fn config(&self) -> &Arc<ClientConfig> {
-        self.config.get_or_init(|| {
-            let mut roots = RootCertStore::empty();
-            let found = BUNDLES.iter().find(|bundle| Path::new(bundle).exists());
-            let system = found.and_then(|bundle| std::fs::read(bundle).ok()).unwrap_or_default();
-            roots.add_parsable_certificates(authorities(&system));
-            roots.add_parsable_certificates(self.authorities.iter().cloned());
-            if roots.is_empty() {
-                tracing::warn!(
-                    ?BUNDLES,
-                    "no certificates are trusted: no server can be reached over TLS"
-                );
-            }
-            let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-            let builder = ClientConfig::builder_with_provider(provider);
-            // Fails only where a provider has no cipher suite of these versions.
-            let builder = builder.with_safe_default_protocol_versions();
-            let config = builder.map(|builder| builder.with_root_certificates(roots).with_no_client_auth());
-            Arc::new(config.unwrap_or_else(|error| unreachable!("TLS without its own versions: {error}")))
-        })
+    fn config(&self) -> Result<Arc<ClientConfig>, TrustError> {
+        if let Some(config) = self.config.get() {
+            return Ok(Arc::clone(config));
+        }
+        let config = client_config(&self.authorities)?;
+        Ok(Arc::clone(self.config.get_or_init(|| config)))
     }
 }
 
@@ -220,11 +193,13 @@ impl Service<Uri> for Connector {
             .trim_start_matches('[')
             .trim_end_matches(']');
         let host = self.name.as_deref().unwrap_or(host).to_owned();
-        let config = (uri.scheme_str() == Some("https")).then(|| Arc::clone(self.trust.config()));
+        let config = (uri.scheme_str() == Some("https"))
+            .then(|| self.trust.config())
+            .transpose();
         let connecting = self.http.call(uri);
         Box::pin(async move {
             let stream = connecting.await?.into_inner();
-            let Some(config) = config else {
+            let Some(config) = config? else {
                 return Ok(TokioIo::new(Stream::Plain(stream)));
             };
             let name = ServerName::try_from(host)?;
