@@ -13,6 +13,7 @@ import pytest
 
 import harness
 from harness import package, processes, together, until
+from test_urls import Url
 
 HERE = pathlib.Path(__file__).parent / "wasm"
 # What the host is called in a list of processes.
@@ -430,3 +431,21 @@ def test_the_host_is_in_a_sandbox(platform, wasm):
     assert artefacts(platform) <= seen
     mounts = pathlib.Path(f"/proc/{host}/mountinfo").read_text()
     assert all(" ro," in line for line in mounts.splitlines() if "/var/lang" in line), mounts
+
+
+def test_a_component_answers_behind_urls(platform, wasm):
+    name = wasm("rust-http")
+    url = Url(platform, name)
+    sent = [("Content-Type", "text/plain"), ("Cookie", "c=1; d=2")]
+    for mode in ("BUFFERED", "RESPONSE_STREAM"):
+        platform.lambda_.update_function_url_config(FunctionName=name, InvokeMode=mode)
+        answer = url.send("PUT", "/a%20b?x=1", b"hello", sent)
+        assert answer.status == 200 and answer.headers.get_all("Set-Cookie") == ["a=1", "b=2"], answer
+        assert (answer.json["method"], answer.json["path"], answer.json["body"]) == ("PUT", "/a%20b?x=1", "hello")
+        assert answer.json["headers"]["cookie"] == "c=1; d=2" and answer.json["headers"]["x-forwarded-for"] == "127.0.0.1"
+        # Bytes that are no text are a header's value too.
+        assert url.send("GET", "/refused", headers=[("X-Mine", "\u00fc")]).status == 418
+        assert url.send("GET", "/parts").body.count(b'"/parts"') == 200
+    platform.lambda_.update_function_url_config(FunctionName=name, InvokeMode="BUFFERED")
+    answer = url.send("GET", "/panic")
+    assert (answer.status, answer.body) == (502, b"Internal Server Error")

@@ -64,9 +64,10 @@ pub fn authority(head: &request::Parts) -> &str {
 
 /// Whose a request's address is. `is_domain` tells whether a host, in lower case, belongs to an API.
 pub fn find<'a>(head: &'a request::Parts, region: &str, is_domain: impl FnOnce(&str) -> bool) -> Option<Door<'a>> {
+    // Neither an address without a path nor `OPTIONS *` has one.
     let path = match head.uri.path() {
-        "" => "/",
-        path => path,
+        path if path.starts_with('/') => path,
+        _ => "/",
     };
     let host = split_authority(authority(head)).0;
     if let Some((id, kind, place)) = labels(host) {
@@ -169,6 +170,7 @@ mod tests {
             url("abc", "/a%20b"),
         );
         check("/", "ABC.Lambda-URL.us-east-1.on.aws", url("abc", "/"));
+        check("*", "abc.lambda-url.us-east-1.localhost", url("abc", "/"));
         check("/", "abc.lambda-url.us-west-2.localhost", url("", "/"));
         check("/_url/x", "abc.lambda-url.us-east-1.localhost", url("abc", "/_url/x"));
         check(

@@ -107,8 +107,9 @@ fn http_request(payload: &[u8]) -> Option<Request<Bytes>> {
         (Some(body), false) => Bytes::from(body),
         (Some(body), true) => STANDARD.decode(body).ok()?.into(),
     };
+    let path = encoded(&path);
     let target = match event.raw_query_string.filter(|query| !query.is_empty()) {
-        Some(query) => format!("{path}?{query}"),
+        Some(query) => format!("{path}?{}", encoded(&query)),
         None => path,
     };
     let mut request = Request::new(body);
@@ -117,17 +118,39 @@ fn http_request(payload: &[u8]) -> Option<Request<Bytes>> {
     let length = request.body().len();
     let headers = request.headers_mut();
     for (name, value) in event.headers {
-        headers.append(name.parse::<HeaderName>().ok()?, HeaderValue::from_str(&value).ok()?);
+        headers.append(name.parse::<HeaderName>().ok()?, text(&value)?);
     }
     if !event.cookies.is_empty() && !headers.contains_key(COOKIE) {
-        headers.insert(COOKIE, HeaderValue::from_str(&event.cookies.join("; ")).ok()?);
+        headers.insert(COOKIE, text(&event.cookies.join("; "))?);
     }
     if !headers.contains_key(HOST) {
         let host = context.domain_name.unwrap_or_else(|| NO_HOST.to_owned());
-        headers.insert(HOST, HeaderValue::from_str(&host).ok()?);
+        headers.insert(HOST, text(&host)?);
     }
     headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
     Some(request)
+}
+
+/// A header's value. It may be any text without line ends: what a stranger sends is never to make his request something else.
+fn text(value: &str) -> Option<HeaderValue> {
+    HeaderValue::from_bytes(value.as_bytes()).ok()
+}
+
+/// A path or query as it can stand in a request: HTTP APIs give it to functions decoded.
+fn encoded(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'!' | b'$'..=b';' | b'=' | b'?' | b'@'..=b'Z' | b'[' | b']' | b'_' | b'a'..=b'z' | b'|' | b'~' => {
+                encoded.push(char::from(byte));
+            }
+            _ => {
+                let digit = |value: u8| char::from(b"0123456789ABCDEF"[usize::from(value)]);
+                encoded.extend(['%', digit(byte >> 4), digit(byte & 15)]);
+            }
+        }
+    }
+    encoded
 }
 
 /// The answer that a whole response stands for.
@@ -253,6 +276,31 @@ mod tests {
             assert_eq!(headers[name], want, "{name}");
         }
         assert_eq!(request.body(), "hello");
+    }
+
+    #[test]
+    fn what_a_stranger_sends_is_a_request() {
+        for (changes, target) in [
+            (
+                json!({ "rawPath": "/ä b\"#%", "rawQueryString": "" }),
+                "/%C3%A4%20b%22%23%",
+            ),
+            (
+                json!({ "rawPath": "/a%20b", "rawQueryString": "x=%20&{}" }),
+                "/a%20b?x=%20&%7B%7D",
+            ),
+            (
+                json!({ "headers": { "x-a": "ä\u{fffd}\t", "host": "ü" }, "cookies": ["ö"] }),
+                "/a/b?x=1&y=2",
+            ),
+        ] {
+            let (origin, request) = request(&event(changes.clone()), "id", None);
+            assert_eq!(
+                (origin, request.uri().to_string().as_str()),
+                (Origin::Http, target),
+                "{changes}"
+            );
+        }
     }
 
     #[test]
