@@ -13,6 +13,8 @@ use ephyra_core::revision::Revision;
 use super::pool::{Environment, LAUNCH_TRIES, Pool, SnapStart, Stage};
 use super::{Effect, Phase, Scheduler, Slot};
 
+/// Room is made ahead for environments of at most this part of the memory: of larger ones too few would be left warm.
+const ROOM_AHEAD: u64 = 16;
 /// How many functions that wait are looked at when an environment's next use is decided.
 const LOOKED_AT: usize = 8;
 
@@ -182,6 +184,7 @@ impl Scheduler {
             started: now,
             purpose,
             is_unused: true,
+            owes_room: purpose == Purpose::OnDemand,
             has_place: true,
             busy_since: now,
             turn: None,
@@ -215,6 +218,25 @@ impl Scheduler {
             kept += memory_mb;
         }
         kept
+    }
+
+    /// Makes room for another environment like this one, which was started for somebody and has done its first run: where memory is
+    /// full, the next function's first call would wait until one that is idle has ended. To be called while it is busy,
+    /// so that it does not make room itself.
+    pub(super) fn make_room_ahead(&mut self, slot: Slot, effects: &mut Vec<Effect>) {
+        let Some(environment) = self.environments.get_mut(&slot) else {
+            return;
+        };
+        let memory_mb = environment.memory_mb;
+        let owes_room = std::mem::take(&mut environment.owes_room);
+        // Those that wait look after themselves.
+        if !owes_room || !self.ring.is_empty() || memory_mb > self.options.memory_mb / ROOM_AHEAD {
+            return;
+        }
+        let coming = self.options.memory_mb.saturating_sub(self.reserved_mb) + self.ending_mb;
+        if coming < memory_mb {
+            self.evict(memory_mb - coming, effects);
+        }
     }
 
     /// Ends the least recently used idle environments, templates among them, until `lacking_mb` is regained; none if

@@ -75,6 +75,7 @@ impl Scheduler {
         }
         self.leave(revision, now);
         if let Some(cpu) = used {
+            self.make_room_ahead(slot, effects);
             self.end_turn(slot, cpu, now);
             if let Some(pool) = self.pools.get_mut(&revision) {
                 pool.learn(now.saturating_duration_since(busy_since));

@@ -55,6 +55,8 @@ pub(super) struct Environment {
     pub(super) purpose: Purpose,
     /// No invocation has had it.
     pub(super) is_unused: bool,
+    /// It was started for an invocation that waited, and room for the next such start has not been looked after yet.
+    pub(super) owes_room: bool,
     /// It is being started and counts among those that may be at once.
     pub(super) has_place: bool,
     /// Since when the invocation that has it has it.

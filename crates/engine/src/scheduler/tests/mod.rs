@@ -56,6 +56,26 @@ fn the_least_recently_used_environment_of_any_function_makes_room() {
 }
 
 #[test]
+fn when_memory_is_full_there_is_room_for_the_next_small_one() {
+    for (memory_mb, room) in [(64, 1), (128, 0)] {
+        let mut world = World::new(options());
+        for number in 0..world::MEMORY_MB / u64::from(memory_mb) {
+            assert!(world.ending.is_empty(), "there is memory left");
+            world.request(&revision(&number.to_string(), memory_mb)).unwrap();
+            let slot = *world.starting.keys().next().unwrap();
+            world.start(slot, None);
+            world.release(slot, true);
+        }
+        assert_eq!(world.ending.len(), room, "of {memory_mb} MB");
+        if let Some(slot) = world.ending.first().copied() {
+            world.end(slot);
+            world.request(&revision("next", memory_mb)).unwrap();
+            assert_eq!(world.starting.len(), 1, "it does not wait");
+        }
+    }
+}
+
+#[test]
 fn provisioned_environments_are_kept_and_never_make_room() {
     let mut world = World::new(options());
     let (kept, other) = (revision("kept", 512), revision("other", 1024));
