@@ -102,7 +102,7 @@ pub fn decode_query(text: &str) -> Cow<'_, str> {
     decode_path(text)
 }
 
-/// Decodes a part of a path; what is no UTF-8 is replaced.
+/// Decodes a part of a path. What is not encoded as it should be stands for itself, and what is no UTF-8 is replaced.
 pub fn decode_path(text: &str) -> Cow<'_, str> {
     // Nearly always there is nothing to decode; then nothing is looked at twice.
     if text.contains('%') {

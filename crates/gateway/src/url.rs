@@ -21,7 +21,7 @@ use ephyra_core::trace;
 use ephyra_core::url::{FunctionUrl, InvokeMode, UrlAuth};
 use ephyra_wire::front::{Refused, SiteRequest};
 use ephyra_wire::service::{Body, Caller, Response};
-use ephyra_wire::sigv4::{BodyHash, Claim, Parts, Scope, SigningTime, Verifier, VerifyError};
+use ephyra_wire::sigv4::{Scope, SigningTime, Verifier, VerifyError};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use tokio::sync::mpsc;
 
@@ -184,25 +184,12 @@ impl Urls {
 
     /// Proves who signed, over what the client sent: host and path are those that it used.
     fn verify(&self, request: &SiteRequest, now_ms: i64) -> Result<Caller, Failure> {
-        let head = &request.head;
-        let parts = Parts {
-            method: head.method.as_str(),
-            path: head.uri.path(),
-            query: head.uri.query().unwrap_or_default(),
-            headers: &head.headers,
-            authority: head.uri.authority().map(http::uri::Authority::as_str),
+        let scope = Scope {
+            region: self.dependencies.place.region.as_str(),
+            service: SIGNING_NAME,
         };
-        let proven = Claim::read(&parts).and_then(|claim| {
-            let scope = Scope {
-                region: self.dependencies.place.region.as_str(),
-                service: SIGNING_NAME,
-            };
-            let millis = u64::try_from(now_ms).unwrap_or_default();
-            let now = std::time::UNIX_EPOCH + std::time::Duration::from_millis(millis);
-            let credential = self.verifier.admit(&claim, scope, SigningTime::from_clock(now))?;
-            self.verifier
-                .verify(&parts, &claim, &credential, &BodyHash::of(&request.body))
-        });
+        let now = SigningTime::from_unix_ms(now_ms);
+        let proven = self.verifier.prove(&request.head, &request.body, scope, now);
         proven.map_err(|error| match error {
             // Who does not sign at all is simply not allowed.
             VerifyError::MissingToken => Failure::Forbidden,

@@ -139,7 +139,7 @@ impl Acme {
                         let pause = schedule.failed(index, Timestamp::now(), (self.dice)());
                         tracing::warn!(
                             name,
-                            error = chain(&error),
+                            error = &error as &dyn std::error::Error,
                             ?pause,
                             "no certificate was issued; what there is is shown on"
                         );
@@ -226,15 +226,4 @@ struct Kept {
 /// The file of a name's certificate.
 fn file_of(name: &str) -> String {
     format!("acme-{name}.pem")
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }

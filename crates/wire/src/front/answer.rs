@@ -208,13 +208,7 @@ impl House {
         head: &request::Parts,
         mut incoming: Incoming,
     ) -> Result<(&Arc<dyn Service>, Caller, Bytes), Refusal> {
-        let parts = Parts {
-            method: head.method.as_str(),
-            path: head.uri.path(),
-            query: head.uri.query().unwrap_or_default(),
-            headers: &head.headers,
-            authority: head.uri.authority().map(http::uri::Authority::as_str),
-        };
+        let parts = Parts::of(head);
         let admitted = Claim::read(&parts).map_err(ApiError::from).and_then(|claim| {
             let service = self.services.find(claim.service(), &parts)?;
             let scope = Scope {

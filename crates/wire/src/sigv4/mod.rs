@@ -53,6 +53,19 @@ pub struct Parts<'a> {
     pub authority: Option<&'a str>,
 }
 
+impl<'a> Parts<'a> {
+    /// The parts of a request's head.
+    pub fn of(head: &'a http::request::Parts) -> Self {
+        Self {
+            method: head.method.as_str(),
+            path: head.uri.path(),
+            query: head.uri.query().unwrap_or_default(),
+            headers: &head.headers,
+            authority: head.uri.authority().map(http::uri::Authority::as_str),
+        }
+    }
+}
+
 /// A secret key. Not shown by `Debug`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(Arc<str>);

@@ -55,6 +55,11 @@ impl SigningTime {
         Self::from_seconds(i64::try_from(seconds).unwrap_or(i64::MAX))
     }
 
+    /// From milliseconds since 1970, bounded as [`SigningTime::from_clock`] is.
+    pub fn from_unix_ms(ms: i64) -> Self {
+        Self::from_seconds(ms.max(0) / 1000)
+    }
+
     /// This moment and `seconds` more, or fewer.
     pub fn plus(self, seconds: i64) -> Self {
         Self::from_seconds(self.seconds.saturating_add(seconds))

@@ -44,6 +44,20 @@ impl Verifier {
         }
     }
 
+    /// Who signed a request that is there with its whole body, over what was sent: host and path are those that the client used.
+    pub fn prove(
+        &self,
+        head: &http::request::Parts,
+        body: &[u8],
+        scope: Scope<'_>,
+        now: SigningTime,
+    ) -> Result<Caller, VerifyError> {
+        let parts = Parts::of(head);
+        let claim = Claim::read(&parts)?;
+        let credential = self.admit(&claim, scope, now)?;
+        self.verify(&parts, &claim, &credential, &BodyHash::of(body))
+    }
+
     /// What can be told before the body is there: scope, time, and whether the access key exists.
     pub fn admit(&self, claim: &Claim<'_>, scope: Scope<'_>, now: SigningTime) -> Result<Credential, VerifyError> {
         check_scope(claim, scope)?;

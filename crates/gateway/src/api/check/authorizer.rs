@@ -139,23 +139,16 @@ fn invalid_source(source: &str) -> ApiError {
 mod tests {
     use super::*;
     use crate::api::model::JwtConfiguration;
+    use crate::api::operation::new_authorizer;
 
     fn by_token() -> Authorizer {
         Authorizer {
-            authorizer_id: "abc123".into(),
-            name: "a".into(),
-            authorizer_type: AuthorizerType::Jwt,
             identity_source: vec!["$request.header.Authorization".into()],
             jwt_configuration: Some(JwtConfiguration {
                 audience: vec!["client".into()],
                 issuer: "https://issuer.example.com/".into(),
             }),
-            authorizer_uri: None,
-            authorizer_credentials_arn: None,
-            authorizer_payload_format_version: None,
-            authorizer_result_ttl_in_seconds: None,
-            enable_simple_responses: None,
-            identity_validation_expression: None,
+            ..new_authorizer("abc123".into(), "a".into(), AuthorizerType::Jwt)
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use percent_encoding::percent_decode_str;
+use crate::request::decode_path;
 
 /// A path between its slashes, as sent and as it is meant.
 ///
@@ -30,7 +30,7 @@ impl<'a> Path<'a> {
             for text in raw[start..].split('/') {
                 segments.push(Part {
                     start,
-                    decoded: decode(text),
+                    decoded: decode_path(text),
                 });
                 start += text.len() + 1;
             }
@@ -55,22 +55,13 @@ impl<'a> Path<'a> {
 
     /// All from a segment on, decoded.
     pub fn from(&self, index: usize) -> Cow<'a, str> {
-        decode(self.raw_from(index))
+        decode_path(self.raw_from(index))
     }
 
     /// Whether a segment means a folder above, or the same: what is behind a server could take that for another path.
     pub fn has_dots(&self) -> bool {
         let is_dots = |part: &Part<'_>| part.decoded.split(['/', '\\']).any(|text| text == "." || text == "..");
         self.segments.iter().any(is_dots)
-    }
-}
-
-/// Decodes a part of a path. What is not encoded as it should be stands for itself, and what is no text is replaced.
-pub fn decode(text: &str) -> Cow<'_, str> {
-    if text.contains('%') {
-        percent_decode_str(text).decode_utf8_lossy()
-    } else {
-        Cow::Borrowed(text)
     }
 }
 
